@@ -1,0 +1,283 @@
+"""Decoupling of a site: what was used and made in two periods, from the database, judged by the maths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg.rows import DictRow
+
+from api import consumption_store, driver_store, site_store
+from api.database import Connection
+from api.driver_store import Driver, DriverSpan
+from api.indicators import sentences
+from api.indicators.decoupling import LEAST_USABLE_DAYS, Judgement, Pressure, Verdict, indices, judge
+from api.indicators.sentences import Text
+from api.periods import By, Days, bucket_day, next_bucket_day
+from api.site_store import SiteRow
+from schemas.quantities import SCALE
+from schemas.resources import Resource
+
+INDICATORS = (Resource.ENERGY, Resource.WATER, Resource.MATERIAL, Resource.WASTE)
+_ALIKE, _COMPARABLE = 0.02, 0.15
+"""Periods whose lengths differ by more than the first are leaning, by more than the second not comparable [ours]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What the root meters of one resource counted in a period. `usable` is that of the worst meter."""
+
+    days: Days
+    unit: str
+    measured: int
+    estimated: int
+    rows: int
+    coverage: float
+    usable: float
+    worst_meter: str
+    months: dict[date, int]
+
+    @property
+    def pressure(self) -> Pressure:
+        return Pressure(measured=Fraction(self.measured, SCALE), estimated=Fraction(self.estimated, SCALE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A driver over a period: its value, or why there is none."""
+
+    days: Days
+    value: Fraction | None
+    unit: str | None
+    price_year: int | None
+    problem: Text | None
+    months: dict[date, Fraction]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Month:
+    """A whole month in either period, and both indices (daily mean of the base period = 100)."""
+
+    first: date
+    end: date
+    pressure: Fraction | None
+    driver: Fraction | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indicator:
+    """One resource judged. `judgement` is None where the data allow no comparison; `sentence` then says why."""
+
+    resource: Resource
+    unit: str
+    meters: list[str]
+    base: Used
+    period: Used
+    judgement: Judgement | None
+    reason: Text | None
+    doubts: list[Text]
+    sentence: Text
+    series: list[Month]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Every indicator of a site against one driver."""
+
+    driver: Driver
+    base: Made
+    period: Made
+    indicators: list[Indicator]
+
+
+async def report(
+    connection: Connection,
+    site: SiteRow,
+    *,
+    base: Days,
+    period: Days,
+    driver: Driver,
+    indicators: Sequence[Resource] = INDICATORS,
+) -> Report:
+    """Judge the indicators that the site has root meters for (meters that are no part of another)."""
+    made = [_made(days, await driver_store.within(connection, site, driver, days), driver) for days in (base, period)]
+    meters = await site_store.meters(connection, site)
+    found = []
+    for resource in indicators:
+        roots = [m for m in meters if m["resource"] == resource and m["parent"] is None]
+        if roots:
+            used = [await _used(connection, roots, days, site.zone) for days in (base, period)]
+            found.append(_indicator(resource, roots, used[0], used[1], made[0], made[1], driver))
+    return Report(driver=driver, base=made[0], period=made[1], indicators=found)
+
+
+async def _used(connection: Connection, roots: Sequence[DictRow], days: Days, zone: ZoneInfo) -> Used:
+    within = days.within(zone)
+    numbers = [meter["number"] for meter in roots]
+    sums = await consumption_store.sums_by_day(connection, numbers, period=within, by=By.MONTH)
+    usable = await consumption_store.usable_days(connection, numbers, within)
+    worst = min(roots, key=lambda meter: usable.get(meter["number"], 0))
+    months: dict[date, int] = {}
+    for (month, _), row in sums.items():
+        months[month] = months.get(month, 0) + int(row["measured"] + row["estimated"])
+    return Used(
+        days=days,
+        unit=roots[0]["canonical_unit"],
+        measured=int(sum(row["measured"] for row in sums.values())),
+        estimated=int(sum(row["estimated"] for row in sums.values())),
+        rows=len(sums),
+        coverage=float(sum(row["covered_ms"] for row in sums.values())) / (within.length_ms * len(roots)),
+        usable=usable.get(worst["number"], 0) / days.count,
+        worst_meter=worst["id"],
+        months=months,
+    )
+
+
+def _made(days: Days, spans: Sequence[DriverSpan], driver: Driver) -> Made:
+    """The sum of the spans inside the period, if they cover each of its days once, in one unit and one price level."""
+    missing = list(_uncovered(days, spans))
+    units, years = {span.unit for span in spans}, {span.price_year for span in spans}
+    problem = None
+    if missing:
+        listed = ", ".join(f"{first} – {end}" for first, end in missing[:5]) + (" …" if len(missing) > 5 else "")
+        name = sentences.DRIVERS[driver]
+        problem = Text(
+            f"{name.en} has no value for {listed} (the last day is not counted)",
+            f"{name.da} har ingen værdi for {listed} (sidste dag ikke medregnet)",
+        )
+    elif len(units) > 1 or len(years) > 1:
+        problem = Text(
+            "driver values of one period have different units or price years",
+            "driverværdier i samme periode har forskellige enheder eller prisår",
+        )
+    months = {
+        s.first: Fraction(s.value) for s in spans if s.first.day == 1 and s.end == next_bucket_day(s.first, By.MONTH)
+    }
+    return Made(
+        days=days,
+        value=None if problem else sum((Fraction(span.value) for span in spans), Fraction(0)),
+        unit=next(iter(units)) if len(units) == 1 else None,
+        price_year=next(iter(years)) if len(years) == 1 else None,
+        problem=problem,
+        months=months,
+    )
+
+
+def _uncovered(days: Days, spans: Sequence[DriverSpan]) -> Iterator[tuple[date, date]]:
+    """The spans of the period that no value covers. Values are kept free of overlaps where they are stored."""
+    reached = days.first
+    for span in sorted(spans, key=lambda span: span.first):
+        if span.first > reached:
+            yield reached, span.first
+        reached = max(reached, span.end)
+    if reached < days.end:
+        yield reached, days.end
+
+
+def _indicator(
+    resource: Resource,
+    roots: Sequence[DictRow],
+    base: Used,
+    period: Used,
+    made_base: Made,
+    made_period: Made,
+    driver: Driver,
+) -> Indicator:
+    reason = _obstacle(base, period, made_base, made_period)
+    judgement, doubts = None, list[Text]()
+    if reason is None and made_base.value is not None and made_period.value is not None:
+        judgement = judge(
+            pressure=(base.pressure, period.pressure),
+            driver=(made_base.value, made_period.value),
+            usable_days=(base.usable, period.usable),
+            alike=_difference(base.days, period.days) <= _ALIKE,
+        )
+        doubts = list(_doubts(judgement, base, period)) if judgement.verdict is Verdict.LEANING else []
+        sentence = sentences.tell(judgement, resource=resource, driver=driver, doubts=doubts)
+    else:
+        sentence = sentences.cannot_tell(resource, reason or Text("unknown", "ukendt"))
+    return Indicator(
+        resource=resource,
+        unit=base.unit,
+        meters=[meter["id"] for meter in roots],
+        base=base,
+        period=period,
+        judgement=judgement,
+        reason=reason,
+        doubts=doubts,
+        sentence=sentence,
+        series=list(_series(base, period, made_base, made_period)),
+    )
+
+
+def _obstacle(base: Used, period: Used, made_base: Made, made_period: Made) -> Text | None:
+    """What forbids any comparison, if something does."""
+    for used, when in ((base, Text("base period", "basisperioden")), (period, Text("period", "perioden"))):
+        if used.rows == 0:
+            return Text(f"there are no readings in the {when.en}", f"der er ingen aflæsninger i {when.da}")
+    if _difference(base.days, period.days) > _COMPARABLE:
+        return Text(
+            f"the base period has {base.days.count} days and the period {period.days.count}; choose equal lengths",
+            f"basisperioden har {base.days.count} dage og perioden {period.days.count}; vælg lige lange perioder",
+        )
+    if problem := made_base.problem or made_period.problem:
+        return problem
+    if made_base.price_year != made_period.price_year:
+        return Text(
+            f"the money of the base period is in prices of {made_base.price_year}, that of the period in prices of "
+            f"{made_period.price_year}; give both in prices of one year",
+            f"basisperiodens beløb er i {made_base.price_year}-priser, periodens i {made_period.price_year}-priser; "
+            "angiv begge i samme års priser",
+        )
+    if made_base.unit != made_period.unit:
+        return Text(
+            f"the driver is in {made_base.unit} in the base period and in {made_period.unit} in the period",
+            f"driveren er i {made_base.unit} i basisperioden og i {made_period.unit} i perioden",
+        )
+    return None
+
+
+def _doubts(judgement: Judgement, base: Used, period: Used) -> Iterator[Text]:
+    if len(judgement.states) > 1:
+        total = abs(base.measured) + abs(base.estimated) + abs(period.measured) + abs(period.estimated)
+        yield sentences.doubt_of_states(judgement.states, (abs(base.estimated) + abs(period.estimated)) / (total or 1))
+    for used, is_base in ((base, True), (period, False)):
+        if used.usable < LEAST_USABLE_DAYS:
+            yield sentences.doubt_of_days(used.usable, is_base=is_base, meter=used.worst_meter)
+    if _difference(base.days, period.days) > _ALIKE:
+        yield sentences.doubt_of_lengths(base.days.count, period.days.count)
+
+
+def _difference(base: Days, period: Days) -> float:
+    return abs(period.count - base.count) / base.count
+
+
+def _series(base: Used, period: Used, made_base: Made, made_period: Made) -> Iterator[Month]:
+    for used, made in ((base, made_base), (period, made_period)):
+        months = list(_whole_months(used.days))
+        lengths = [(end - first).days for first, end in months]
+        quantities: list[Any] = [
+            (Fraction(used.months[first], SCALE), length) if first in used.months else None
+            for (first, _), length in zip(months, lengths, strict=True)
+        ]
+        drivers: list[Any] = [
+            (made.months[first], length) if first in made.months else None
+            for (first, _), length in zip(months, lengths, strict=True)
+        ]
+        pressure = indices(quantities, base=(base.pressure.total, base.days.count))
+        economy = indices(drivers, base=(made_base.value or Fraction(0), base.days.count))
+        for (first, end), p, d in zip(months, pressure, economy, strict=True):
+            yield Month(first=first, end=end, pressure=p, driver=d)
+
+
+def _whole_months(days: Days) -> Iterator[tuple[date, date]]:
+    first = bucket_day(days.first, By.MONTH)
+    if first < days.first:
+        first = next_bucket_day(first, By.MONTH)
+    while (end := next_bucket_day(first, By.MONTH)) <= days.end:
+        yield first, end
+        first = end

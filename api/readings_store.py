@@ -1,0 +1,80 @@
+"""Raw readings, always by a bounded span of time: the table's key begins with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import LiteralString
+
+from psycopg.rows import DictRow
+
+from api.database import Connection, fetch_all
+
+_READINGS: LiteralString = """
+SELECT meter_id, at, value, quality FROM reading
+WHERE at >= %(start)s AND at < %(end)s AND meter_id = ANY (%(meters)s)
+  AND (%(after_at)s::timestamptz IS NULL OR (at, meter_id) > (%(after_at)s, %(after_meter)s))
+ORDER BY at, meter_id LIMIT %(limit)s
+"""
+# A clock that runs ahead is no reason to hide a reading, but a day is where we stop looking.
+_LATEST_SINCE: LiteralString = """
+SELECT DISTINCT ON (meter_id) meter_id, at, value, quality FROM reading
+WHERE at > now() - %(window)s::interval AND at < now() + interval '1 day' AND meter_id = ANY (%(meters)s)
+ORDER BY meter_id, at DESC
+"""
+# Where the roll-up last saw each silent meter, and the last reading of that quarter (or at its end).
+_LATEST_ROLLED_UP: LiteralString = """
+SELECT m.meter_id, r.at, r.value, r.quality
+FROM unnest(%(meters)s::int[]) AS m (meter_id)
+CROSS JOIN LATERAL (
+    SELECT quarter FROM consumption AS c
+    WHERE c.meter_id = m.meter_id AND c.quarter > now() - interval '30 days'
+    ORDER BY quarter DESC LIMIT 1
+) AS last
+CROSS JOIN LATERAL (
+    SELECT at, value, quality FROM reading
+    WHERE at >= last.quarter AND at <= last.quarter + interval '15 minutes' AND reading.meter_id = m.meter_id
+    ORDER BY at DESC LIMIT 1
+) AS r
+"""
+
+
+async def readings(
+    connection: Connection,
+    meters: Sequence[int],
+    *,
+    start: datetime,
+    end: datetime,
+    after: tuple[datetime, int] | None,
+    limit: int,
+) -> list[DictRow]:
+    """Readings in [start, end) by instant and meter, beginning after a key."""
+    after_at, after_meter = after or (None, None)
+    values = {
+        "meters": list(meters),
+        "start": start,
+        "end": end,
+        "after_at": after_at,
+        "after_meter": after_meter,
+        "limit": limit,
+    }
+    return await fetch_all(connection, _READINGS, values)
+
+
+async def latest_readings(connection: Connection, meters: Sequence[int]) -> Mapping[int, DictRow]:
+    """The last reading of each meter, by meter; meters silent for 30 days are left out.
+
+    Never a scan of the table: first the last quarter of an hour, then the quarter in which the roll-up last saw a
+    meter, and for those that it never saw the last two hours.
+    """
+    found: dict[int, DictRow] = {}
+    for statement, window in (
+        (_LATEST_SINCE, "15 minutes"),
+        (_LATEST_ROLLED_UP, None),
+        (_LATEST_SINCE, "2 hours"),
+    ):
+        silent = [meter for meter in meters if meter not in found]
+        if silent:
+            rows = await fetch_all(connection, statement, {"meters": silent, "window": window})
+            found |= {row["meter_id"]: row for row in rows}
+    return found

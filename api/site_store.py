@@ -1,0 +1,131 @@
+"""The site model as the database holds it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, LiteralString
+from zoneinfo import ZoneInfo
+
+from fastapi import Depends
+from psycopg.rows import DictRow
+
+from api.auth import SignedIn
+from api.database import Connection, Database, fetch_all, fetch_one
+from api.problems import not_found
+from schemas.topics import KEY_PATTERN
+
+_KEY = re.compile(KEY_PATTERN)
+
+_ORGANISATION: LiteralString = "SELECT key AS id, name FROM organisation WHERE id = %s"
+_SITES: LiteralString = """
+SELECT key AS id, name, time_zone FROM site WHERE organisation_id = %(organisation)s AND key > %(after)s
+ORDER BY key LIMIT %(limit)s
+"""
+_SITE: LiteralString = """
+SELECT id, key, name, time_zone FROM site WHERE organisation_id = %(organisation)s AND key = %(site)s
+"""
+_LINES: LiteralString = """
+SELECT key AS id, name FROM line WHERE site_id = %(site)s AND (%(key)s::text IS NULL OR key = %(key)s)
+ORDER BY key
+"""
+_PRODUCTS: LiteralString = """
+SELECT key AS id, name, unit, family, mass_kg FROM product
+WHERE site_id = %(site)s AND (%(key)s::text IS NULL OR key = %(key)s) ORDER BY key
+"""
+_AGENTS: LiteralString = """
+SELECT key AS id, name FROM agent WHERE site_id = %(site)s AND (%(key)s::text IS NULL OR key = %(key)s)
+ORDER BY key
+"""
+_METERS: LiteralString = """
+SELECT m.key AS id, m.name, agent.key AS agent, m.resource, m.unit, m.kind, m.carrier, line.key AS line,
+       parent.key AS parent, m.conversion, m.max_gap_ms AS max_gap, m.interval_ms AS interval, m.share,
+       m.canonical_unit, m.canonical_factor, m.id AS number
+FROM meter AS m JOIN agent ON agent.id = m.agent_id
+LEFT JOIN line ON line.id = m.line_id LEFT JOIN meter AS parent ON parent.id = m.parent_id
+WHERE m.site_id = %(site)s AND (%(key)s::text IS NULL OR m.key = %(key)s) ORDER BY m.key
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRow:
+    """One site of the caller's organisation."""
+
+    id: int
+    key: str
+    name: str
+    time_zone: str
+    organisation_id: int
+    organisation: str
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+
+async def organisation(connection: Connection, organisation_id: int) -> DictRow:
+    """Key and name of an organisation that has a token, so it is there."""
+    row = await fetch_one(connection, _ORGANISATION, [organisation_id])
+    if row is None:
+        raise not_found("the organisation is gone")
+    return row
+
+
+async def sites(connection: Connection, *, organisation_id: int, after: str, limit: int) -> list[DictRow]:
+    """Sites by key, beginning after one."""
+    return await fetch_all(connection, _SITES, {"organisation": organisation_id, "after": after, "limit": limit})
+
+
+async def _site(site: str, caller: SignedIn, connection: Database) -> SiteRow:
+    # A key that breaks the pattern can't be stored; asking would only bring the database to refuse it.
+    row = (
+        await fetch_one(connection, _SITE, {"organisation": caller.organisation_id, "site": site})
+        if _KEY.match(site)
+        else None
+    )
+    if row is None:
+        raise not_found("there is no such site in your organisation; GET /v1/sites lists them")
+    return SiteRow(**row, organisation_id=caller.organisation_id, organisation=caller.organisation)
+
+
+OwnSite = Annotated[SiteRow, Depends(_site)]
+"""A route's parameter of this kind is the site in its address, which the caller may see; otherwise it answers 404."""
+
+
+async def lines(connection: Connection, site: SiteRow, key: str | None = None) -> list[DictRow]:
+    """Lines of the site by key, or the one with this key."""
+    return await fetch_all(connection, _LINES, {"site": site.id, "key": key})
+
+
+async def products(connection: Connection, site: SiteRow, key: str | None = None) -> list[DictRow]:
+    """Products of the site by key, or the one with this key."""
+    return await fetch_all(connection, _PRODUCTS, {"site": site.id, "key": key})
+
+
+async def agents(connection: Connection, site: SiteRow, key: str | None = None) -> list[DictRow]:
+    """Agents of the site by key, or the one with this key."""
+    return await fetch_all(connection, _AGENTS, {"site": site.id, "key": key})
+
+
+async def meters(connection: Connection, site: SiteRow, key: str | None = None) -> list[DictRow]:
+    """Meters of the site by key, or the one with this key; `number` is the id that readings carry."""
+    return await fetch_all(connection, _METERS, {"site": site.id, "key": key})
+
+
+async def meters_named(connection: Connection, site: SiteRow, keys: list[str] | None) -> list[DictRow]:
+    """The site's meters, or those with these keys. Raises a 404 problem for a key that no meter has."""
+    found = await meters(connection, site)
+    if not keys:
+        return found
+    by_key = {meter["id"]: meter for meter in found}
+    for key in keys:
+        if key not in by_key:
+            raise not_found(f"there is no such meter at {site.key}; GET /v1/sites/{site.key}/meters lists them")
+    return [by_key[key] for key in sorted(set(keys))]
+
+
+def only(rows: list[DictRow], what: str) -> dict[str, Any]:
+    """The single row. Raises a 404 problem when there is none."""
+    if not rows:
+        raise not_found(f"there is no such {what} at this site")
+    return rows[0]

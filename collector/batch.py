@@ -1,0 +1,270 @@
+"""From decoded messages to one batch: what can be stored, and what goes to quarantine with its reason. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.decode import (
+    Decoded,
+    Ignored,
+    ReadingsMessage,
+    Reason,
+    Refused,
+    ReportMessage,
+    RunsMessage,
+)
+from collector.meter_index import UNKNOWN_METER, WRONG_UNIT, MeterIndex
+from schemas.topics import AgentAddress, Kind
+from schemas.wire import JSON_TYPE, Readings, SingleReading
+
+OLDEST_MS = 946_684_800_000
+"""2000-01-01: a clock that says less was never set."""
+
+PLAIN_EPOCH = ""
+"""The ledger's epoch for readings that came without one; no agent can send it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a message stands in its agent's ledger; `seq` None where it has none."""
+
+    address: AgentAddress
+    epoch: str
+    seq: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineEntry:
+    """Something that can't be stored, and why. `payload` is a message that can be sent again as it stands."""
+
+    reason: Reason
+    detail: str
+    topic: str
+    address: AgentAddress | None
+    epoch: str | None
+    seq: int | None
+    readings: int
+    content_type: str
+    payload: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """The same refused bytes on the same topic are one entry, however often they come."""
+        return hashlib.sha256(b"\0".join((self.topic.encode(), self.reason.encode(), self.payload))).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingRows:
+    """Readings ready for the table; `source` says which message of the batch each came from, `row` where it stood."""
+
+    meter_id: NDArray[np.int32]
+    at: NDArray[np.int64]
+    value: NDArray[np.float64]
+    quality: NDArray[np.int16]
+    source: NDArray[np.int32]
+    row: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.meter_id)
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> ReadingRows:
+        """Only those rows, in that order."""
+        return ReadingRows(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One message after the checks: its place, how many readings it brought, and what was refused of them."""
+
+    place: Place | None
+    readings: int
+    message: ReadingsMessage | RunsMessage | ReportMessage | None
+    quarantined: tuple[QuarantineEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one transaction writes: `rows.source` indexes `messages`, which stand in order of arrival."""
+
+    messages: tuple[Checked, ...]
+    rows: ReadingRows
+
+
+def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, future_tolerance_ms: int) -> Batch:
+    """Check every reading against the site model and the clock. Nothing that came in is left out."""
+    messages: list[Checked] = []
+    parts: list[ReadingRows] = []
+    latest = now_ms + future_tolerance_ms
+    for item in decoded:
+        match item:
+            case ReadingsMessage():
+                checked, rows = _check_readings(item, index, latest=latest, source=len(messages))
+                messages.append(checked)
+                parts.append(rows)
+            case Refused():
+                messages.append(_refused(item))
+            case RunsMessage():
+                place = Place(address=item.address, epoch=item.runs.epoch, seq=item.runs.seq)
+                messages.append(Checked(place=place, readings=0, message=item))
+            case ReportMessage():
+                messages.append(Checked(place=None, readings=0, message=item))
+            case Ignored():
+                pass
+    return Batch(messages=tuple(messages), rows=_concatenate(parts))
+
+
+def _check_readings(
+    message: ReadingsMessage, index: MeterIndex, *, latest: int, source: int
+) -> tuple[Checked, ReadingRows]:
+    columns = index.columns(message.address, message.meters, message.units)
+    ids = columns.ids[message.meter]
+    value, at = message.value, message.at
+    is_finite = np.isfinite(value)
+    is_good = (ids >= 0) & is_finite & (np.abs(value) <= columns.largest[message.meter])
+    is_good &= (at <= latest) & (at >= OLDEST_MS)
+    quarantined: tuple[QuarantineEntry, ...] = ()
+    rows = ReadingRows(
+        meter_id=ids,
+        at=at,
+        value=value,
+        quality=message.quality,
+        source=np.full(len(ids), source, dtype=np.int32),
+        row=np.arange(len(ids), dtype=np.int32),
+    )
+    if not is_good.all():
+        reasons: list[tuple[Reason, NDArray[np.bool_]]] = [
+            (Reason.UNKNOWN_AGENT, np.full(len(ids), message.address not in index.agents)),
+            (Reason.UNKNOWN_METER, ids == UNKNOWN_METER),
+            (Reason.WRONG_UNIT, ids == WRONG_UNIT),
+            (Reason.NOT_A_NUMBER, ~is_finite),
+            (Reason.OUT_OF_RANGE, np.abs(value) > columns.largest[message.meter]),
+            (Reason.FUTURE, at > latest),
+            (Reason.TOO_OLD, at < OLDEST_MS),
+        ]
+        quarantined = tuple(_refuse_rows(message, index, reasons, latest=latest))
+        rows = rows.select(is_good)
+    place = Place(address=message.address, epoch=message.epoch or PLAIN_EPOCH, seq=message.seq)
+    return Checked(place=place, readings=len(ids), message=message, quarantined=quarantined), rows
+
+
+def _refuse_rows(
+    message: ReadingsMessage,
+    index: MeterIndex,
+    reasons: Sequence[tuple[Reason, NDArray[np.bool_]]],
+    *,
+    latest: int,
+) -> list[QuarantineEntry]:
+    """One entry for each reason; a reading that has several is told under the first."""
+    entries = []
+    left = np.ones(len(message.meter), dtype=np.bool_)
+    for reason, mask in reasons:
+        rows = np.flatnonzero(mask & left)
+        left &= ~mask
+        if len(rows):
+            entries.append(quarantine_rows(message, rows, reason, _detail(message, index, rows, reason, latest)))
+    return entries
+
+
+def quarantine_rows(message: ReadingsMessage, rows: NDArray[np.intp], reason: Reason, detail: str) -> QuarantineEntry:
+    """Some readings of a message as an entry whose payload is a message of just these."""
+    return QuarantineEntry(
+        reason=reason,
+        detail=detail,
+        topic=message.address.topic(Kind.READINGS),
+        address=message.address,
+        epoch=message.epoch,
+        seq=message.seq,
+        readings=len(rows),
+        content_type=JSON_TYPE,
+        payload=_subset(message, rows),
+    )
+
+
+def _subset(message: ReadingsMessage, rows: NDArray[np.intp]) -> bytes:
+    # Non-finite values stand as NaN and Infinity, outside strict JSON: what came is kept as it came.
+    if message.epoch is None or message.seq is None:
+        single = SingleReading.model_construct(
+            meter=message.meters[0],
+            at=int(message.at[0]),
+            value=float(message.value[0]),
+            unit=message.units[0],
+            quality=int(message.quality[0]),
+        )
+        return single.model_dump_json(exclude_none=True).encode()
+    used, meter = np.unique(message.meter[rows], return_inverse=True)
+    subset = Readings.model_construct(
+        epoch=message.epoch,
+        seq=message.seq,
+        sent_at=message.sent_at,
+        meters=[message.meters[i] for i in used],
+        units=[message.units[i] for i in used],
+        meter=meter.tolist(),
+        at=message.at[rows].tolist(),
+        value=message.value[rows].tolist(),
+        quality=message.quality[rows].tolist(),
+    )
+    return subset.model_dump_json().encode()
+
+
+def _detail(message: ReadingsMessage, index: MeterIndex, rows: NDArray[np.intp], reason: Reason, latest: int) -> str:
+    names = [message.meters[i] for i in np.unique(message.meter[rows])]
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    first = rows[0]
+    match reason:
+        case Reason.UNKNOWN_AGENT:
+            return f"no agent {message.address} is set up; add it to the site model"
+        case Reason.UNKNOWN_METER:
+            return f"agent {message.address} has no meter {listed}; add it to the site model, or correct the agent"
+        case Reason.WRONG_UNIT:
+            entry = message.meter[first]
+            known = index.unit_of(message.address, message.meters[entry])
+            return f"meter {listed}: sent in {message.units[entry]!r}, set up in {known!r}; make them agree"
+        case Reason.NOT_A_NUMBER:
+            return f"meter {listed}: value {message.value[first]}; the device gave no usable number"
+        case Reason.OUT_OF_RANGE:
+            return f"meter {listed}: value {message.value[first]:g} is more than any meter counts; check the byte order"
+        case Reason.FUTURE:
+            ahead = (int(message.at[first]) - latest) / 1000
+            return f"meter {listed}: {ahead:,.0f} s beyond the tolerance ahead of our clock; check the agent's clock"
+        case _:
+            return f"meter {listed}: instant {int(message.at[first])} ms; the agent's clock was not set"
+
+
+def _refused(item: Refused) -> Checked:
+    place = None
+    if item.address is not None and item.epoch is not None:
+        place = Place(address=item.address, epoch=item.epoch, seq=item.seq)
+    entry = QuarantineEntry(
+        reason=item.reason,
+        detail=item.detail,
+        topic=item.incoming.topic,
+        address=item.address,
+        epoch=item.epoch,
+        seq=item.seq,
+        readings=item.readings,
+        content_type=item.incoming.content_type or JSON_TYPE,
+        payload=item.incoming.payload,
+    )
+    return Checked(place=place, readings=item.readings, message=None, quarantined=(entry,))
+
+
+def _concatenate(parts: Sequence[ReadingRows]) -> ReadingRows:
+    empty = ReadingRows(
+        meter_id=np.empty(0, np.int32),
+        at=np.empty(0, np.int64),
+        value=np.empty(0, np.float64),
+        quality=np.empty(0, np.int16),
+        source=np.empty(0, np.int32),
+        row=np.empty(0, np.int32),
+    )
+    return ReadingRows(
+        **{
+            name: np.concatenate([getattr(p, name) for p in (empty, *parts)])
+            for name in ReadingRows.__dataclass_fields__
+        }
+    )

@@ -1,0 +1,171 @@
+"""The collector: take what arrived, check it, write it in one transaction, then acknowledge and say *stored*."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+import structlog
+
+from collector.batch import Batch, assemble
+from collector.connection import connect
+from collector.decode import Decoded, ReadingsMessage, decode
+from collector.meter_index import MeterIndex, load_meter_index
+from collector.metrics import CollectorMetrics
+from collector.settings import CollectorSettings
+from collector.store import StaleModelError, Written, write_batch
+from collector.subscriber import Buffer, Delivery, Subscriber
+from schemas.wire import Stored
+
+_LOG = structlog.get_logger(__name__)
+_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """Deliveries of one batch, decoded, in order of arrival."""
+
+    deliveries: list[Delivery]
+    decoded: list[Decoded]
+
+
+class Collector:
+    """Runs until `stop`. One writing connection; what the database refuses for now is tried again, never dropped."""
+
+    def __init__(
+        self,
+        settings: CollectorSettings,
+        *,
+        metrics: CollectorMetrics | None = None,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._settings = settings
+        self.metrics = metrics or CollectorMetrics()
+        self._clock_ms = clock_ms
+        # Twice the window: after a reconnect the broker sends the unacknowledged again while the old are still here.
+        self._buffer = Buffer(most_messages=2 * settings.receive_maximum, most_bytes=settings.buffer_bytes)
+        self._subscriber = Subscriber(
+            broker_url=settings.broker_url,
+            client_id=settings.collector_id,
+            share_group=settings.share_group,
+            receive_maximum=settings.receive_maximum,
+            buffer=self._buffer,
+        )
+        self._connection: psycopg.Connection | None = None
+        self._index: MeterIndex | None = None
+        self._is_stopping = threading.Event()
+
+    def run(self) -> None:
+        """Work until `stop` is called. Raises SetupError when the database is not ours to write to."""
+        self._subscriber.start()
+        try:
+            while not self._is_stopping.is_set():
+                taken = self._take()
+                if taken.deliveries:
+                    written = self._write(taken)
+                    if written is not None:
+                        self._confirm(taken, written)
+                self.metrics.buffered.set(len(self._buffer))
+        finally:
+            self._subscriber.stop()
+            if self._connection is not None:
+                self._connection.close()
+
+    def stop(self) -> None:
+        """Finish the batch at hand and end. Safe from a signal handler, before `run`, and twice."""
+        self._is_stopping.set()
+
+    def problems(self) -> list[str]:
+        """What keeps this collector from its work now, in plain words; empty when all is well."""
+        found = []
+        if not self._subscriber.is_connected:
+            found.append("no subscription at the broker; is it running, and may this client subscribe?")
+        if self._connection is None or self._connection.closed:
+            found.append("no connection to the database yet; is it running and reachable?")
+        return found
+
+    def _take(self) -> _Taken:
+        """Gather until there are readings enough, or the first has waited long enough."""
+        deliveries: list[Delivery] = []
+        decoded: list[Decoded] = []
+        readings, deadline = 0, None
+        while not self._is_stopping.is_set() and readings < self._settings.batch_readings:
+            # Idle, look up from time to time so that `stop` is heard.
+            wait = 0.5 if deadline is None else deadline - time.monotonic()
+            if wait <= 0:
+                break
+            for delivery in self._buffer.take(timeout=wait):
+                message = decode(delivery.incoming)
+                deliveries.append(delivery)
+                decoded.append(message)
+                readings += len(message.meter) if isinstance(message, ReadingsMessage) else 1
+            if deliveries and deadline is None:
+                deadline = time.monotonic() + self._settings.batch_age_ms / 1000
+            elif not deliveries:
+                break
+        return _Taken(deliveries=deliveries, decoded=decoded)
+
+    def _write(self, taken: _Taken) -> Written | None:
+        """Try until it is committed; None when asked to stop first, and then nothing of it is acknowledged."""
+        attempt = 0
+        while True:
+            started = time.monotonic()
+            try:
+                written = self._write_once(taken)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                self.metrics.retries.inc()
+                self._drop_connection()
+                delay = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
+                attempt += 1
+                _LOG.warning("database away, trying again", action="write", error=str(error).strip(), wait_s=delay)
+                if self._is_stopping.wait(delay):
+                    return None
+            else:
+                self.metrics.commit_seconds.observe(time.monotonic() - started)
+                return written
+
+    def _write_once(self, taken: _Taken) -> Written:
+        connection = self._connected()
+        while True:
+            if self._index is None:
+                self._index = load_meter_index(connection)
+            batch = self._assemble(taken, self._index)
+            try:
+                return write_batch(connection, batch, model_version=self._index.version)
+            except StaleModelError:
+                self._index = None
+
+    def _assemble(self, taken: _Taken, index: MeterIndex) -> Batch:
+        return assemble(
+            taken.decoded,
+            index,
+            now_ms=self._clock_ms(),
+            future_tolerance_ms=self._settings.future_tolerance_ms,
+        )
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings.database_url, role="collector")
+            self._index = None
+        return self._connection
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _confirm(self, taken: _Taken, written: Written) -> None:
+        for delivery in taken.deliveries:
+            self._subscriber.acknowledge(delivery)
+        for (address, epoch), seq in written.stored_seq.items():
+            self._subscriber.publish_stored(address, Stored(epoch=epoch, seq=seq))
+        self.metrics.messages.inc(len(taken.deliveries) - written.redelivered)
+        self.metrics.redelivered.inc(written.redelivered)
+        self.metrics.stored.inc(written.stored)
+        self.metrics.repeated.inc(written.repeated)
+        self.metrics.late.inc(written.late)
+        for reason, count in written.quarantined.items():
+            self.metrics.quarantined.labels(reason).inc(count)

@@ -1,0 +1,25 @@
+"""How the collector and the roll-up reach the database."""
+
+from __future__ import annotations
+
+import psycopg
+
+from collector.errors import SetupError
+
+
+def connect(database_url: str, *, role: str) -> psycopg.Connection:
+    """A connection for this process. Raises SetupError where the schema is missing, OperationalError where away."""
+    connection = psycopg.connect(
+        database_url,
+        autocommit=True,
+        application_name=f"afkobling-{role}",
+        connect_timeout=10,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+    )
+    ready = connection.execute("SELECT to_regclass('reading') IS NOT NULL AND to_regclass('ledger') IS NOT NULL")
+    if ready.fetchone() != (True,):
+        connection.close()
+        raise SetupError("the database has no Afkobling schema; run `afkobling db migrate` first")
+    return connection

@@ -1,0 +1,156 @@
+"""The ledger: per agent and epoch, what was sent, what is stored, what is missing.
+
+`stored_seq` is the highest seq up to which everything is committed; what was committed beyond a hole stands in
+`ledger_ahead` until the hole is filled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import LiteralString
+
+import psycopg
+
+from collector.batch import Place
+from schemas.topics import AgentAddress
+
+LedgerKey = tuple[AgentAddress, str]
+"""An agent and its epoch."""
+
+_KEYS: LiteralString = "unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS k(organisation, site, agent, epoch)"
+
+_OPEN: LiteralString = f"""
+    INSERT INTO ledger (organisation, site, agent, epoch)
+    SELECT * FROM {_KEYS} ORDER BY 1, 2, 3, 4 ON CONFLICT DO NOTHING
+"""
+# Locked in one order by every collector, so that two of them wait for each other and never deadlock.
+_LOCK: LiteralString = f"""
+    SELECT organisation, site, agent, epoch, stored_seq, highest_seq
+    FROM ledger JOIN {_KEYS} USING (organisation, site, agent, epoch)
+    ORDER BY 1, 2, 3, 4 FOR UPDATE OF ledger
+"""
+_AHEAD: LiteralString = f"""
+    SELECT organisation, site, agent, epoch, seq
+    FROM ledger_ahead JOIN {_KEYS} USING (organisation, site, agent, epoch)
+"""
+_UPDATE: LiteralString = """
+    UPDATE ledger SET
+        stored_seq = k.stored_seq, highest_seq = k.highest_seq, messages = ledger.messages + k.messages,
+        readings = ledger.readings + k.stored + k.repeated + k.quarantined,
+        stored = ledger.stored + k.stored, repeated = ledger.repeated + k.repeated,
+        quarantined = ledger.quarantined + k.quarantined, last_at = now()
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[],
+                %s::int8[], %s::int8[], %s::int8[], %s::int8[])
+        AS k(organisation, site, agent, epoch, stored_seq, highest_seq, messages, stored, repeated, quarantined)
+    WHERE (ledger.organisation, ledger.site, ledger.agent, ledger.epoch)
+        = (k.organisation, k.site, k.agent, k.epoch)
+"""
+_ADD_AHEAD: LiteralString = """
+    INSERT INTO ledger_ahead (organisation, site, agent, epoch, seq)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int8[])
+"""
+_REMOVE_AHEAD: LiteralString = """
+    DELETE FROM ledger_ahead a
+    USING unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int8[])
+        AS k(organisation, site, agent, epoch, seq)
+    WHERE (a.organisation, a.site, a.agent, a.epoch, a.seq) = (k.organisation, k.site, k.agent, k.epoch, k.seq)
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class LedgerEntry:
+    """One agent's epoch while a transaction holds it."""
+
+    stored_seq: int
+    highest_seq: int
+    ahead: set[int]
+    ahead_before: frozenset[int]
+    messages: int = 0
+    stored: int = 0
+    repeated: int = 0
+    quarantined: int = 0
+
+    def take(self, seq: int | None) -> bool:
+        """Enter a message; False when it has been committed before (a redelivery)."""
+        if seq is None:
+            self.messages += 1
+            return True
+        if seq <= self.stored_seq or seq in self.ahead:
+            return False
+        self.messages += 1
+        self.highest_seq = max(self.highest_seq, seq)
+        self.ahead.add(seq)
+        while self.stored_seq + 1 in self.ahead:
+            self.stored_seq += 1
+            self.ahead.discard(self.stored_seq)
+        return True
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    """The entries that a transaction holds locked."""
+
+    entries: dict[LedgerKey, LedgerEntry] = field(default_factory=dict)
+
+    def entry(self, place: Place) -> LedgerEntry:
+        return self.entries[(place.address, place.epoch)]
+
+
+def lock_ledger(cursor: psycopg.Cursor, places: Iterable[Place]) -> Ledger:
+    """Open what is new, and hold every entry that these places touch until the transaction ends."""
+    keys = list(dict.fromkeys((place.address, place.epoch) for place in places))
+    if not keys:
+        return Ledger()
+    columns = _columns(keys)
+    cursor.execute(_OPEN, columns)
+    rows = cursor.execute(_LOCK, columns).fetchall()
+    ahead: dict[LedgerKey, set[int]] = {}
+    for organisation, site, agent, epoch, seq in cursor.execute(_AHEAD, columns).fetchall():
+        ahead.setdefault(_key(organisation, site, agent, epoch), set()).add(seq)
+    entries = {}
+    for organisation, site, agent, epoch, stored_seq, highest_seq in rows:
+        key = _key(organisation, site, agent, epoch)
+        found = ahead.get(key, set())
+        entries[key] = LedgerEntry(
+            stored_seq=stored_seq, highest_seq=highest_seq, ahead=found, ahead_before=frozenset(found)
+        )
+    return Ledger(entries=entries)
+
+
+def write_ledger(cursor: psycopg.Cursor, ledger: Ledger) -> None:
+    """Write back what changed."""
+    changed = {key: entry for key, entry in ledger.entries.items() if entry.messages}
+    if not changed:
+        return
+    entries = changed.values()
+    cursor.execute(
+        _UPDATE,
+        [
+            *_columns(list(changed)),
+            [entry.stored_seq for entry in entries],
+            [entry.highest_seq for entry in entries],
+            [entry.messages for entry in entries],
+            [entry.stored for entry in entries],
+            [entry.repeated for entry in entries],
+            [entry.quarantined for entry in entries],
+        ],
+    )
+    added = [(key, seq) for key, entry in changed.items() for seq in entry.ahead - entry.ahead_before]
+    removed = [(key, seq) for key, entry in changed.items() for seq in entry.ahead_before - entry.ahead]
+    for statement, pairs in ((_ADD_AHEAD, added), (_REMOVE_AHEAD, removed)):
+        if pairs:
+            cursor.execute(statement, [*_columns([key for key, _ in pairs]), [seq for _, seq in pairs]])
+
+
+def _columns(keys: Sequence[LedgerKey]) -> list[list[str]]:
+    return [
+        [address.organisation for address, _ in keys],
+        [address.site for address, _ in keys],
+        [address.agent for address, _ in keys],
+        [epoch for _, epoch in keys],
+    ]
+
+
+def _key(organisation: str, site: str, agent: str, epoch: str) -> LedgerKey:
+    return AgentAddress(organisation=organisation, site=site, agent=agent), epoch

@@ -1,0 +1,86 @@
+"""The roll-up as a process: a step at a time, for ever, whatever the database does meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import psycopg
+import structlog
+
+from collector.connection import connect
+from collector.metrics import RollupMetrics
+from collector.rollup import Step, roll_up_once
+from collector.settings import RollupSettings
+
+_LOG = structlog.get_logger(__name__)
+_RETRY_SECONDS = 1.0
+
+
+class RollupRunner:
+    """Runs until `stop`; where several run, one works at a time and the others wait their turn."""
+
+    def __init__(
+        self,
+        settings: RollupSettings,
+        *,
+        metrics: RollupMetrics | None = None,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._settings = settings
+        self.metrics = metrics or RollupMetrics()
+        self._clock_ms = clock_ms
+        self._is_stopping = threading.Event()
+        self._problem: str | None = "not connected to the database yet"
+
+    def run(self) -> None:
+        """Work until `stop` is called. Raises SetupError when the database has no schema."""
+        connection: psycopg.Connection | None = None
+        try:
+            while not self._is_stopping.is_set():
+                try:
+                    if connection is None or connection.closed:
+                        connection = connect(self._settings.database_url, role="rollup")
+                    is_behind = self._step(connection)
+                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                    self._problem = f"database away: {str(error).strip()}"
+                    self.metrics.failures.inc()
+                    _LOG.warning("database away, trying again", action="rollup", error=str(error).strip())
+                    if connection is not None:
+                        connection.close()
+                    self._is_stopping.wait(_RETRY_SECONDS)
+                else:
+                    self._problem = None
+                    if not is_behind:
+                        self._is_stopping.wait(self._settings.rollup_poll_ms / 1000)
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def stop(self) -> None:
+        """Finish the step at hand and end. Safe from a signal handler, before `run`, and twice."""
+        self._is_stopping.set()
+
+    def problems(self) -> list[str]:
+        """What keeps the roll-up from its work now; empty when all is well."""
+        return [self._problem] if self._problem else []
+
+    def _step(self, connection: psycopg.Connection) -> bool:
+        step = roll_up_once(connection, due_ms=self._clock_ms() - self._settings.rollup_grace_ms)
+        self.metrics.quarters.inc(step.quarters)
+        self.metrics.recomputed.inc(step.recomputed)
+        self.metrics.closed_to.set(step.closed_to_ms / 1000)
+        return step.is_behind
+
+
+def roll_up_all(settings: RollupSettings, *, due_ms: int | None = None) -> Step:
+    """Do all that is due by `due_ms` (default: now, less the grace), then return what it came to."""
+    due = time.time_ns() // 1_000_000 - settings.rollup_grace_ms if due_ms is None else due_ms
+    quarters, recomputed = 0, 0
+    with connect(settings.database_url, role="rollup") as connection:
+        while True:
+            step = roll_up_once(connection, due_ms=due)
+            quarters, recomputed = quarters + step.quarters, recomputed + step.recomputed
+            if not step.is_behind:
+                return Step(closed_to_ms=step.closed_to_ms, quarters=quarters, recomputed=recomputed, is_behind=False)

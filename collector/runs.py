@@ -1,0 +1,108 @@
+"""Runs, and what agents say of themselves, on their way into the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+import psycopg
+
+from collector.batch import QuarantineEntry
+from collector.decode import Reason, ReportMessage, RunsMessage
+from schemas.topics import Kind
+from schemas.wire import JSON_TYPE, RunSpan, Status
+
+_UPSERT_RUNS: LiteralString = """
+    INSERT INTO run (line_id, key, state, product_id, order_number, start_at, end_at, said_at)
+    SELECT line.id, r.run, r.state, product.id, r.order_number,
+           to_timestamp(r.start_ms / 1000.0), to_timestamp(r.end_ms / 1000.0), to_timestamp(r.said_ms / 1000.0)
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+                %s::int8[], %s::int8[], %s::int8[])
+        AS r(organisation, site, line, run, state, product, order_number, start_ms, end_ms, said_ms)
+    JOIN organisation ON organisation.key = r.organisation
+    JOIN site ON site.organisation_id = organisation.id AND site.key = r.site
+    JOIN line ON line.site_id = site.id AND line.key = r.line
+    LEFT JOIN product ON product.site_id = site.id AND product.key = r.product
+    ON CONFLICT (line_id, key) DO UPDATE SET
+        state = excluded.state, product_id = excluded.product_id, order_number = excluded.order_number,
+        start_at = excluded.start_at, end_at = excluded.end_at, said_at = excluded.said_at
+    WHERE excluded.said_at >= run.said_at
+"""
+_KNOWN: LiteralString = """
+    SELECT organisation.key, site.key, line.key, NULL FROM line
+    JOIN site ON site.id = line.site_id JOIN organisation ON organisation.id = site.organisation_id
+    WHERE (organisation.key, site.key) IN (SELECT * FROM unnest(%(organisations)s::text[], %(sites)s::text[]))
+    UNION ALL
+    SELECT organisation.key, site.key, NULL, product.key FROM product
+    JOIN site ON site.id = product.site_id JOIN organisation ON organisation.id = site.organisation_id
+    WHERE (organisation.key, site.key) IN (SELECT * FROM unnest(%(organisations)s::text[], %(sites)s::text[]))
+"""
+_UPSERT_REPORTS: dict[Kind, LiteralString] = {
+    Kind.STATUS: """
+        INSERT INTO agent_report (organisation, site, agent, status, status_at)
+        VALUES (%s, %s, %s, %s, to_timestamp(%s / 1000.0))
+        ON CONFLICT (organisation, site, agent) DO UPDATE SET
+            status = CASE WHEN excluded.status ? 'outbox' THEN excluded.status
+                          ELSE agent_report.status || excluded.status END,
+            status_at = excluded.status_at
+    """,
+    Kind.METERS: """
+        INSERT INTO agent_report (organisation, site, agent, offered_meters, offered_at)
+        VALUES (%s, %s, %s, %s, to_timestamp(%s / 1000.0))
+        ON CONFLICT (organisation, site, agent) DO UPDATE SET
+            offered_meters = excluded.offered_meters, offered_at = excluded.offered_at
+    """,
+}
+
+
+def write_runs(cursor: psycopg.Cursor, messages: Sequence[RunsMessage]) -> list[QuarantineEntry]:
+    """Enter runs of known lines and products; the rest comes back for quarantine, a run at a time."""
+    if not messages:
+        return []
+    sites = list({(m.address.organisation, m.address.site) for m in messages})
+    known = set(
+        cursor.execute(_KNOWN, {"organisations": [o for o, _ in sites], "sites": [s for _, s in sites]}).fetchall()
+    )
+    rows: dict[tuple[str, str, str, str], tuple[object, ...]] = {}
+    said_at: dict[tuple[str, str, str, str], int] = {}
+    refused = []
+    for message in messages:
+        place = (message.address.organisation, message.address.site)
+        for span in message.runs.runs:
+            if (*place, span.line, None) not in known:
+                refused.append(_refuse(message, span, f"line {span.line!r}"))
+            elif span.product is not None and (*place, None, span.product) not in known:
+                refused.append(_refuse(message, span, f"product {span.product!r}"))
+            else:
+                key, said = (*place, span.line, span.run), message.runs.sent_at
+                # One statement can't touch a row twice: the latest word about a run is the one that goes in.
+                if said >= said_at.get(key, said):
+                    said_at[key] = said
+                    rows[key] = (*key, span.state, span.product, span.order, span.start, span.end, said)
+    if rows:
+        cursor.execute(_UPSERT_RUNS, [list(column) for column in zip(*rows.values(), strict=True)])
+    return refused
+
+
+def _refuse(message: RunsMessage, span: RunSpan, what: str) -> QuarantineEntry:
+    return QuarantineEntry(
+        reason=Reason.UNKNOWN_LINE,
+        detail=f"run {span.run!r} names {what}, which the site model has not; add it, or correct the source of runs",
+        topic=message.address.topic(Kind.RUNS),
+        address=message.address,
+        epoch=message.runs.epoch,
+        seq=message.runs.seq,
+        readings=0,
+        content_type=JSON_TYPE,
+        payload=message.runs.model_copy(update={"runs": [span]}).model_dump_json().encode(),
+    )
+
+
+def write_reports(cursor: psycopg.Cursor, messages: Sequence[ReportMessage]) -> None:
+    """Keep each agent's latest status and offered meters. The last will says only `offline`: the rest is kept."""
+    for message in messages:
+        kind = Kind.STATUS if isinstance(message.report, Status) else Kind.METERS
+        # The last will was written when the agent connected; its instant says nothing about when the line went dead.
+        address, report = message.address, message.report
+        body = report.model_dump_json(exclude_none=True)
+        cursor.execute(_UPSERT_REPORTS[kind], [address.organisation, address.site, address.agent, body, report.at])

@@ -1,0 +1,246 @@
+"""One transaction: readings, ledger, quarantine, runs, reports, and what the roll-up has to recompute.
+
+After it is committed the batch may be acknowledged; before that nothing of it is visible to anybody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import LiteralString
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import errors
+
+from collector.batch import Batch, Checked, QuarantineEntry, ReadingRows, quarantine_rows
+from collector.binary_copy import READING_TYPES, encode_rows
+from collector.decode import ReadingsMessage, Reason, ReportMessage, RunsMessage
+from collector.ledger import Ledger, LedgerKey, lock_ledger, write_ledger
+from collector.runs import write_reports, write_runs
+
+ROLLUP_GATE = 0x41464B_01
+"""Advisory lock: shared by every writing transaction, exclusive while the roll-up moves `closed_to`."""
+
+_DAY_MS = 86_400_000
+
+# Taken before anything is written: the roll-up moves closed_to only when no transaction that saw the old one is open.
+_ENTER: LiteralString = "SELECT pg_advisory_xact_lock_shared(%s)"
+_STATE: LiteralString = """
+    SELECT (SELECT version FROM model_version),
+           (SELECT (extract(epoch FROM closed_to) * 1000)::int8 FROM rollup_progress)
+"""
+_COPY: LiteralString = "COPY reading (meter_id, at, value, quality) FROM STDIN (FORMAT binary)"
+_STAGE: LiteralString = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS stage (meter_id int, at timestamptz, value float8, quality int2)
+    ON COMMIT DELETE ROWS
+"""
+_COPY_STAGE: LiteralString = "COPY stage (meter_id, at, value, quality) FROM STDIN (FORMAT binary)"
+_INSERT_STAGED: LiteralString = """
+    INSERT INTO reading (meter_id, at, value, quality) SELECT meter_id, at, value, quality FROM stage
+    ON CONFLICT DO NOTHING
+    RETURNING meter_id, (extract(epoch FROM at) * 1000)::int8
+"""
+_FIND_STAGED: LiteralString = """
+    SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, reading.value
+    FROM stage JOIN reading USING (at, meter_id)
+"""
+_QUARANTINE: LiteralString = """
+    INSERT INTO quarantine (reason, detail, topic, organisation, site, agent, epoch, seq, readings, content_type,
+                            payload, digest)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (digest) DO UPDATE SET times = quarantine.times + 1
+"""
+_PENDING: LiteralString = """
+    INSERT INTO pending (meter_id, from_at, to_at)
+    SELECT meter_id, to_timestamp(from_ms / 1000.0), to_timestamp(to_ms / 1000.0)
+    FROM unnest(%s::int4[], %s::int8[], %s::int8[]) AS p(meter_id, from_ms, to_ms)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a committed batch came to. `stored_seq` holds every ledger entry that it touched."""
+
+    stored: int
+    repeated: int
+    quarantined: Counter[str]
+    redelivered: int
+    late: int
+    stored_seq: dict[LedgerKey, int]
+
+
+class StaleModelError(Exception):
+    """The site model has moved since the batch was checked; check it again with the new one."""
+
+
+def write_batch(connection: psycopg.Connection, batch: Batch, *, model_version: int) -> Written:
+    """Write all of a batch or nothing of it. Raises StaleModelError, or what the database says."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(_ENTER, [ROLLUP_GATE])
+        version, closed_to_ms = cursor.execute(_STATE).fetchone() or (0, None)
+        if version != model_version:
+            raise StaleModelError
+        ledger = lock_ledger(cursor, (m.place for m in batch.messages if m.place is not None))
+        is_new = np.array([_is_new(message, ledger) for message in batch.messages], dtype=np.bool_)
+        rows = batch.rows if is_new.all() else batch.rows.select(is_new[batch.rows.source])
+        outcome = _write_rows(connection, cursor, rows, batch.messages)
+        new = [message for message, fresh in zip(batch.messages, is_new, strict=True) if fresh]
+        quarantined = [entry for message in new for entry in message.quarantined]
+        quarantined += outcome.conflicts
+        quarantined += write_runs(cursor, [m.message for m in new if isinstance(m.message, RunsMessage)])
+        _write_quarantine(cursor, quarantined)
+        _enter_counts(ledger, batch.messages, is_new, rows, outcome)
+        write_reports(cursor, [m.message for m in new if isinstance(m.message, ReportMessage)])
+        late = _write_pending(cursor, rows, closed_to_ms)
+        write_ledger(cursor, ledger)
+    reasons: Counter[str] = Counter()
+    for entry in quarantined:
+        reasons[entry.reason] += max(entry.readings, 1)
+    return Written(
+        stored=int(outcome.is_stored.sum()),
+        repeated=int(outcome.is_repeated.sum()),
+        quarantined=reasons,
+        redelivered=int((~is_new).sum()),
+        late=late,
+        stored_seq={key: entry.stored_seq for key, entry in ledger.entries.items() if key[1]},
+    )
+
+
+def _is_new(message: Checked, ledger: Ledger) -> bool:
+    return message.place is None or ledger.entry(message.place).take(message.place.seq)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What became of each row: stored, repeated (already there with that value), or in conflict."""
+
+    is_stored: NDArray[np.bool_]
+    is_repeated: NDArray[np.bool_]
+    conflicts: list[QuarantineEntry]
+
+
+def _write_rows(
+    connection: psycopg.Connection, cursor: psycopg.Cursor, rows: ReadingRows, messages: Sequence[Checked]
+) -> _Outcome:
+    """Plain COPY, which has no ON CONFLICT; only when a reading is there already, through a staging table."""
+    if len(rows) == 0:
+        nothing = np.zeros(0, dtype=np.bool_)
+        return _Outcome(is_stored=nothing, is_repeated=nothing, conflicts=[])
+    try:
+        with connection.transaction():
+            _copy(cursor, _COPY, rows)
+    except errors.UniqueViolation:
+        return _write_staged(cursor, rows, messages)
+    everything = np.ones(len(rows), dtype=np.bool_)
+    return _Outcome(is_stored=everything, is_repeated=~everything, conflicts=[])
+
+
+def _write_staged(cursor: psycopg.Cursor, rows: ReadingRows, messages: Sequence[Checked]) -> _Outcome:
+    # Stable sort: of several readings for one instant the one that came first is tried first.
+    order = np.lexsort((rows.at, rows.meter_id))
+    meter_id, at = rows.meter_id[order], rows.at[order]
+    starts = np.r_[True, (meter_id[1:] != meter_id[:-1]) | (at[1:] != at[:-1])]
+    first = order[starts]
+    cursor.execute(_STAGE)
+    _copy(cursor, _COPY_STAGE, rows.select(first))
+    inserted = set(cursor.execute(_INSERT_STAGED).fetchall())
+    held = {(m, a): value for m, a, value in cursor.execute(_FIND_STAGED).fetchall()}
+    cursor.execute("DELETE FROM stage")
+
+    keys = list(zip(rows.meter_id.tolist(), rows.at.tolist(), strict=True))
+    is_first = np.zeros(len(rows), dtype=np.bool_)
+    is_first[first] = True
+    is_stored = is_first & np.array([key in inserted for key in keys])
+    is_same = rows.value == np.array([held[key] for key in keys])
+    is_conflict = ~is_stored & ~is_same
+    return _Outcome(
+        is_stored=is_stored,
+        is_repeated=~is_stored & is_same,
+        conflicts=_conflicts(rows, np.flatnonzero(is_conflict), messages, held),
+    )
+
+
+def _conflicts(
+    rows: ReadingRows, conflicting: NDArray[np.intp], messages: Sequence[Checked], held: dict[tuple[int, int], float]
+) -> list[QuarantineEntry]:
+    entries = []
+    for source in np.unique(rows.source[conflicting]).tolist():
+        message = messages[int(source)].message
+        if not isinstance(message, ReadingsMessage):
+            raise TypeError(f"row {source} came from a message without readings")
+        mine = conflicting[rows.source[conflicting] == source]
+        picked = rows.row[mine]
+        key = (int(rows.meter_id[mine[0]]), int(rows.at[mine[0]]))
+        detail = (
+            f"meter {message.meters[message.meter[picked[0]]]}: {rows.value[mine[0]]:g} came for an instant "
+            f"that already holds {held[key]:g}; what is stored stays"
+        )
+        entries.append(quarantine_rows(message, picked.astype(np.intp), Reason.CONFLICT, detail))
+    return entries
+
+
+def _copy(cursor: psycopg.Cursor, statement: LiteralString, rows: ReadingRows) -> None:
+    with cursor.copy(statement) as copy:
+        copy.write(encode_rows(READING_TYPES, (rows.meter_id, rows.at, rows.value, rows.quality)))
+
+
+def _write_quarantine(cursor: psycopg.Cursor, entries: Sequence[QuarantineEntry]) -> None:
+    if not entries:
+        return
+    cursor.executemany(
+        _QUARANTINE,
+        [
+            (
+                entry.reason,
+                # PostgreSQL's text holds no NUL; the payload beside it is kept byte for byte.
+                entry.detail.replace("\0", "␀"),
+                entry.topic,
+                entry.address.organisation if entry.address else None,
+                entry.address.site if entry.address else None,
+                entry.address.agent if entry.address else None,
+                entry.epoch,
+                entry.seq,
+                entry.readings,
+                entry.content_type.replace("\0", "␀"),
+                entry.payload,
+                entry.digest,
+            )
+            for entry in entries
+        ],
+    )
+
+
+def _enter_counts(
+    ledger: Ledger, messages: Sequence[Checked], is_new: NDArray[np.bool_], rows: ReadingRows, outcome: _Outcome
+) -> None:
+    stored = np.bincount(rows.source[outcome.is_stored], minlength=len(messages))
+    repeated = np.bincount(rows.source[outcome.is_repeated], minlength=len(messages))
+    for i in np.flatnonzero(is_new):
+        message = messages[int(i)]
+        if message.place is None:
+            continue
+        entry = ledger.entry(message.place)
+        entry.stored += int(stored[i])
+        entry.repeated += int(repeated[i])
+        # Whatever came and is neither stored nor repeated stands in quarantine.
+        entry.quarantined += message.readings - int(stored[i]) - int(repeated[i])
+
+
+def _write_pending(cursor: psycopg.Cursor, rows: ReadingRows, closed_to_ms: int | None) -> int:
+    """Note which closed quarters the late readings touch: one row a meter and day, so that far ones stay apart."""
+    if closed_to_ms is None or len(rows) == 0:
+        return 0
+    late = np.flatnonzero(rows.at < closed_to_ms)
+    if len(late) == 0:
+        return 0
+    meter_id, at = rows.meter_id[late], rows.at[late]
+    order = np.lexsort((at, meter_id))
+    meter_id, at = meter_id[order], at[order]
+    day = at // _DAY_MS
+    begins = np.flatnonzero(np.r_[True, (meter_id[1:] != meter_id[:-1]) | (day[1:] != day[:-1])])
+    ends = np.r_[begins[1:], len(at)] - 1
+    cursor.execute(_PENDING, [meter_id[begins].tolist(), at[begins].tolist(), at[ends].tolist()])
+    return len(late)

@@ -1,0 +1,1 @@
+"""How the parts are put together: the `afkobling` command, the local stack, the demo, the benches."""

@@ -1,0 +1,47 @@
+"""`afkobling api run`: serve the API and the page."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from deploy.commands.settings import add_server_options
+
+if TYPE_CHECKING:
+    from deploy.commands.db import Subparsers
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add `api run`."""
+    parser = subparsers.add_parser("api", help="the API and the page")
+    words = parser.add_subparsers(metavar="WORD", required=True)
+    run = words.add_parser("run", help="serve until interrupted")
+    run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    run.add_argument("--port", type=_port, default=8080, help="port to listen on (default: %(default)s)")
+    add_server_options(run, "database_url")
+    run.set_defaults(run=_run)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError("give a port, from 1 to 65535")
+    return int(text)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import structlog
+    import uvicorn
+
+    from api.app import create_app
+    from api.settings import ApiSettings
+    from deploy.commands.settings import read_settings
+    from deploy.service import configure_logs
+
+    settings = read_settings(ApiSettings, arguments)
+    configure_logs()
+    where = f"http://{arguments.host}:{arguments.port}/"
+    structlog.get_logger(__name__).info("serving the API and the page", action="api_start", url=where)
+    uvicorn.run(
+        create_app(settings), host=arguments.host, port=arguments.port, log_config=None, access_log=False, lifespan="on"
+    )
+    return 0

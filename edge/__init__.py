@@ -1,0 +1,1 @@
+"""The agent on factory hardware: drivers → batch → outbox → publisher. One module a stage."""

@@ -1,0 +1,168 @@
+"""The agent's settings, as `edge.yaml` gives them: validated whole before any socket or file is opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+
+from edge.broker_url import BrokerUrl, parse_broker_url
+from edge.drivers import DriverKind, DriverSettings, find_driver
+from edge.errors import EdgePermanentError, UnknownDriverError
+from edge.outbox import WhenFull
+from schemas.configuration import ConfigurationError, Problem, SelfChecking, parse_configuration, problems_in
+from schemas.durations import SpanMs
+from schemas.topics import AgentAddress, Key
+from schemas.wire import MAX_READINGS
+
+BROKER_VARIABLE = "AFKOBLING_BROKER_URL"
+"""The environment's say on the broker, for a configuration that leaves it out."""
+
+
+def _checked_url(text: str) -> str:
+    parse_broker_url(text)
+    return text
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OutboxSettings(_Section):
+    """`path`: the file, beside the configuration. `max_size`: of what waits; the file is up to a tenth larger."""
+
+    path: Path = Path("outbox.sqlite")
+    max_size: Annotated[ByteSize, Field(ge=1_000_000)] = ByteSize(500_000_000)
+    when_full: WhenFull = WhenFull.DROP_OLDEST
+
+
+class BatchSettings(_Section):
+    """A message goes out at so many `readings`, or when its first is of this `age`; never larger than `size`.
+
+    `size` must stay below the broker's largest packet: 256 kB suits all but the smallest brokers.
+    """
+
+    readings: Annotated[int, Field(ge=1, le=MAX_READINGS)] = 500
+    age: SpanMs = 2_000
+    size: Annotated[ByteSize, Field(ge=2_000, le=900_000)] = ByteSize(256_000)
+
+
+class TlsSettings(_Section):
+    """For mqtts: whom to trust (`authority`; left out: the machine's own list), and who we are."""
+
+    authority: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class EdgeSettings(SelfChecking):
+    """The file as it stands. `load_configuration` gives it with paths resolved and the broker filled in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    organisation: Key
+    site: Key
+    agent: Key
+    broker: Annotated[str, AfterValidator(_checked_url)] | None = None
+    tls: TlsSettings = TlsSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    batch: BatchSettings = BatchSettings()
+    window: Annotated[int, Field(ge=1, le=1_000, description="messages ahead of what is stored")] = 20
+    resend_after: SpanMs = 30_000
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    drivers: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+    def problems(self) -> list[Problem]:
+        found: list[Problem] = []
+        names = Counter(str(entry.get("name")) for entry in self.drivers)
+        for i, entry in enumerate(self.drivers):
+            try:
+                _driver(entry)
+            except UnknownDriverError as error:
+                found.append(Problem(location=("drivers", i, "driver"), message=str(error)))
+            except ValidationError as error:
+                found += [Problem(location=("drivers", i, *p.location), message=p.message) for p in problems_in(error)]
+            if names[str(entry.get("name"))] > 1:
+                found.append(
+                    Problem(location=("drivers", i, "name"), message="stands twice; give each driver its own name")
+                )
+        if (self.tls.certificate is None) != (self.tls.key is None):
+            found.append(Problem(location=("tls",), message="a certificate needs its key, and a key its certificate"))
+        return found
+
+
+class Configured(_Section):
+    """A driver's settings, and the kind of driver they are for."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    kind: DriverKind
+    settings: DriverSettings
+
+
+class EdgeConfiguration(_Section):
+    """What the agent runs with. Paths are absolute."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    address: AgentAddress
+    broker: BrokerUrl
+    tls: TlsSettings
+    outbox: OutboxSettings
+    batch: BatchSettings
+    window: int
+    resend_after: int
+    metrics_port: int | None
+    drivers: tuple[Configured, ...]
+    folder: Path
+
+
+def load_configuration(path: Path, environment: Mapping[str, str]) -> EdgeConfiguration:
+    """Read and validate a file. Raises ConfigurationError with every problem as `file:line: place: remedy`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise EdgePermanentError(f"{path} cannot be read: {error.strerror}; give the file with --config") from error
+    except UnicodeDecodeError as error:
+        raise EdgePermanentError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
+    return resolve(parse_configuration(text, name=str(path), model=EdgeSettings), path, environment)
+
+
+def resolve(settings: EdgeSettings, path: Path, environment: Mapping[str, str]) -> EdgeConfiguration:
+    """Settings of the file at `path` as the agent runs with them. Raises ConfigurationError."""
+    folder = path.absolute().parent
+    broker = settings.broker or environment.get(BROKER_VARIABLE)
+    if not broker:
+        raise ConfigurationError(
+            [f"{path}:1: broker: this is missing; add it, as in mqtt://192.168.1.5:1883, or set {BROKER_VARIABLE}"]
+        )
+    try:
+        url = parse_broker_url(broker)
+    except ValueError as error:
+        raise ConfigurationError([f"{BROKER_VARIABLE}: {error}"]) from error
+    return EdgeConfiguration(
+        address=AgentAddress(organisation=settings.organisation, site=settings.site, agent=settings.agent),
+        broker=url,
+        tls=TlsSettings(**{name: file and folder / file for name, file in settings.tls}),
+        outbox=settings.outbox.model_copy(update={"path": folder / settings.outbox.path}),
+        batch=settings.batch,
+        window=settings.window,
+        resend_after=settings.resend_after,
+        metrics_port=settings.metrics_port,
+        drivers=tuple(Configured(kind=kind, settings=own) for kind, own in map(_driver, settings.drivers)),
+        folder=folder,
+    )
+
+
+def _driver(entry: dict[str, Any]) -> tuple[DriverKind, DriverSettings]:
+    """Raises UnknownDriverError, pydantic.ValidationError."""
+    name = entry.get("driver")
+    if not isinstance(name, str):
+        # Says that `driver` (and whatever else all drivers have) is missing.
+        DriverSettings.model_validate({k: v for k, v in entry.items() if k == "name"} | {"driver": name})
+        raise UnknownDriverError(f"{name!r} is not the name of a driver")
+    kind = find_driver(name)
+    return kind, kind.settings.model_validate(entry)

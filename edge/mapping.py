@@ -1,0 +1,204 @@
+"""Says how a file of measurements is to be read: data in `edge/mappings/*.yaml`, or one's own beside the configuration.
+
+The instant of a reading on the wire is when the meter said it. For an interval meter that is the END of its interval: a
+value at `at` covers [at − interval, at). A mapping with labels at the start of intervals has the interval added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge.errors import EdgePermanentError, MappingError
+from schemas.configuration import parse_configuration
+from schemas.durations import SpanMs
+from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
+from schemas.site import ZoneName
+from schemas.topics import Key
+
+ISO = "iso"
+"""A time format: ISO 8601, with its offset, or without one if the mapping has a zone."""
+
+
+class Label(StrEnum):
+    """What the time of a row says of an interval's value. For registers and rates it is always the instant."""
+
+    INSTANT = "instant"
+    INTERVAL_START = "interval_start"
+    INTERVAL_END = "interval_end"
+
+
+class Midnight(StrEnum):
+    """Which midnight `0:00` of a date is: the one it begins with, or the one it ends with (24:00)."""
+
+    START_OF_DAY = "start_of_day"
+    END_OF_DAY = "end_of_day"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TimeColumn(_Part):
+    """`format` as in strptime, or `iso`. `zone` is where the clock hung; none: each time must have its offset."""
+
+    column: str
+    format: str = ISO
+    zone: ZoneName | None = None
+    label: Label = Label.INSTANT
+    midnight: Midnight = Midnight.START_OF_DAY
+
+
+class MappedMeter(_Part):
+    """What a meter of the file is. `interval` is the span of each value of an interval meter, in milliseconds."""
+
+    meter: Key
+    resource: Resource
+    unit: str
+    kind: MeterKind
+    carrier: str | None = None
+    interval: SpanMs | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if find_unit(self.resource, self.unit).is_rate != (self.kind is MeterKind.RATE):
+            raise ValueError(f"unit {self.unit} does not go with kind {self.kind}")
+        if (self.kind is MeterKind.INTERVAL) != (self.interval is not None):
+            raise ValueError("kind interval needs `interval`, the span of each value, and no other kind has one")
+        if self.resource is Resource.PRODUCTION and self.carrier not in PRODUCTION_TYPES:
+            raise ValueError(f"a production meter's carrier is one of {', '.join(PRODUCTION_TYPES)}")
+        return self
+
+
+class WideMeter(MappedMeter):
+    """A meter that has a column of its own."""
+
+    column: str
+
+
+class LongColumns(_Part):
+    """A file with one value a row: which column names the meter, and which say what it is.
+
+    `resource` and `kind` must be told for each meter, on one of its rows at least.
+    """
+
+    meter: str = "meter"
+    value: str = "value"
+    unit: str = "unit"
+    resource: str = "resource"
+    kind: str = "kind"
+    carrier: str = "carrier"
+    interval: str = "interval"
+
+
+class Mapping(_Part):
+    """How to read one kind of file. `match` are the columns by which it is recognised."""
+
+    name: Key
+    description: str
+    source: str | None = None
+    licence: str | None = None
+    match: Annotated[list[str], Field(min_length=1)]
+    decimal: Annotated[str, Field(pattern=r"^[.,]$")] = "."
+    time: TimeColumn
+    meters: list[WideMeter] = Field(default_factory=list)
+    long: LongColumns | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if bool(self.meters) == (self.long is not None):
+            raise ValueError("give either `meters` (a column each) or `long` (one value a row)")
+        intervals = self.long is not None or any(m.kind is MeterKind.INTERVAL for m in self.meters)
+        if intervals and self.time.label is Label.INSTANT:
+            raise ValueError("time.label must say whether intervals are labelled interval_start or interval_end")
+        return self
+
+    def needed_columns(self) -> list[str]:
+        """The columns that a file must have to be read with this mapping."""
+        if self.long is None:
+            return [self.time.column, *(m.column for m in self.meters)]
+        values = [self.long.meter, self.long.value, self.long.unit, self.long.resource, self.long.kind]
+        return [self.time.column, *values]
+
+
+def shipped_mappings() -> list[Mapping]:
+    """Those that come with Afkobling."""
+    return [
+        parse_configuration(entry.read_text(encoding="utf-8"), name=entry.name, model=Mapping)
+        for entry in sorted(files("edge.mappings").iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".yaml")
+    ]
+
+
+def load_mapping(name: str, *, folder: Path) -> Mapping:
+    """A shipped mapping by name, or one's own by the path of its .yaml file from `folder`.
+
+    Raises EdgePermanentError, and ConfigurationError that names file and line.
+    """
+    shipped = {mapping.name: mapping for mapping in shipped_mappings()}
+    if name in shipped:
+        return shipped[name]
+    if not name.endswith((".yaml", ".yml")):
+        raise MappingError(
+            f"there is no mapping {name!r}; known: {', '.join(shipped)}, or give the path of your own .yaml file"
+        )
+    path = folder / name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EdgePermanentError(f"the mapping {path} cannot be read: {error}") from error
+    return parse_configuration(text, name=str(path), model=Mapping)
+
+
+def recognise(header: Sequence[str], mappings: Sequence[Mapping]) -> Mapping | None:
+    """The mapping whose `match` columns are all in the header, of several the one with the most; None if there is none.
+
+    Raises MappingError when two match equally well.
+    """
+    present = set(header)
+    fitting = sorted((m for m in mappings if present.issuperset(m.match)), key=lambda m: -len(m.match))
+    if len(fitting) > 1 and len(fitting[0].match) == len(fitting[1].match):
+        raise MappingError(
+            f"the file fits the mappings {fitting[0].name} and {fitting[1].name} equally well; say which with `mapping`"
+        )
+    return fitting[0] if fitting else None
+
+
+def unrecognised(name: str, header: Sequence[str], mappings: Sequence[Mapping]) -> str:
+    """The words for a file that no mapping fits: what it has, what is known, and a mapping to begin with."""
+    known = "\n".join(f"  {m.name}: {', '.join(m.match)}" for m in mappings)
+    return (
+        f"{name} is of an unknown kind. Its columns are:\n  {', '.join(header)}\n"
+        f"Known mappings, and the columns that each looks for:\n{known}\n"
+        "Write a mapping in a .yaml file, name it with `mapping: FILE.yaml`, and begin with this:\n\n"
+        f"{template(header)}"
+    )
+
+
+def template(header: Sequence[str]) -> str:
+    """The text of a mapping to edit, with the file's own columns in it."""
+    time, *others = [*header] or ["time"]
+    example: dict[str, Any] = {
+        "name": "my-file",
+        "description": "where the file comes from",
+        "match": [*header] or ["time"],
+        "time": {"column": time, "format": "%Y-%m-%d %H:%M", "zone": "Europe/Copenhagen", "label": "interval_end"},
+        "meters": [
+            {
+                "meter": "main-electricity",
+                "column": others[0] if others else "value",
+                "resource": "energy",
+                "carrier": "electricity",
+                "unit": "kWh",
+                "kind": "interval",
+                "interval": "15min",
+            }
+        ],
+    }
+    return yaml.safe_dump(example, sort_keys=False, allow_unicode=True)

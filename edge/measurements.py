@@ -1,0 +1,284 @@
+"""From the rows of a file to readings in order of time, with a report of everything that was odd. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from edge.local_time import NonexistentTimeError, place
+from edge.mapping import ISO, Label, MappedMeter, Mapping, Midnight
+from edge.readings import Reading
+from schemas.configuration import problems_in
+from schemas.resources import MeterKind
+
+LISTED = 100
+"""Skipped values that a report lists; it counts all."""
+
+Row = tuple[int, Sequence[object]]
+"""The line in the file, and the cells: text of a CSV file, typed values of a Parquet file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A value that could not be read, and why. Missing is never zero: it is left out."""
+
+    line: int
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What was found in a file. Instants are Unix milliseconds, UTC.
+
+    `out_of_order`: rows whose time is before that of the row above. `moved_midnights`: rows labelled 0:00 that mean
+    the end of their day. `ambiguous`: local times that the clock showed twice, told apart by the order of rows.
+    `doubled`: readings of a meter at an instant that it has a reading for already; they are handed on, and the store
+    tells a repetition from a conflict.
+    """
+
+    rows: int = 0
+    readings: int = 0
+    skipped: int = 0
+    out_of_order: int = 0
+    moved_midnights: int = 0
+    ambiguous: int = 0
+    doubled: int = 0
+    first_at_ms: int | None = None
+    last_at_ms: int | None = None
+    listed: list[Skipped] = field(default_factory=list)
+
+    def skip(self, line: int, reason: str) -> None:
+        """Count a value that is left out, and list it while the list is short."""
+        self.skipped += 1
+        if len(self.listed) < LISTED:
+            self.listed.append(Skipped(line=line, reason=reason))
+
+    def sentences(self) -> list[str]:
+        """The report in words, only what there is to say."""
+        found = [f"{self.rows} rows gave {self.readings} readings"]
+        if self.first_at_ms is not None and self.last_at_ms is not None:
+            found[0] += f" from {_iso(self.first_at_ms)} to {_iso(self.last_at_ms)}"
+        said = {
+            "rows stand out of order; readings are sorted by time": self.out_of_order,
+            "rows labelled 0:00 were taken as the end of their day": self.moved_midnights,
+            "local times that the clock showed twice were told apart by the order of rows": self.ambiguous,
+            "readings repeat an instant of the same meter": self.doubled,
+            "values were left out": self.skipped,
+        }
+        found += [f"{count} {words}" for words, count in said.items() if count]
+        found += [f"line {skip.line}: {skip.reason}" for skip in self.listed]
+        if self.skipped > len(self.listed):
+            found.append(f"… and {self.skipped - len(self.listed)} more")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """A file, read: its meters, its readings in order of time, and how that went."""
+
+    mapping: Mapping
+    meters: tuple[MappedMeter, ...]
+    readings: tuple[Reading, ...]
+    report: Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cell:
+    """One value of a row, with the meter it is of."""
+
+    line: int
+    meter: MappedMeter
+    unit: str
+    label: datetime
+    value: object
+
+
+@dataclass(slots=True, kw_only=True)
+class _Previous:
+    """The row before, in a meter's own order of rows."""
+
+    label: datetime
+    at: datetime
+
+
+def convert(header: Sequence[str], rows: Iterable[Row], mapping: Mapping) -> Measurements:
+    """All readings of the rows, sorted by time. The header must have the mapping's needed columns."""
+    report = Report()
+    meters: dict[str, MappedMeter] = {}
+    cells = list(
+        _long_cells(header, rows, mapping, meters, report)
+        if mapping.long
+        else _wide_cells(header, rows, mapping, meters, report)
+    )
+    # The order of rows decides between two showings of a clock, so it must run with time.
+    if len(cells) > 1 and _naive(cells[0].label) > _naive(cells[-1].label):
+        cells.reverse()
+    readings = sorted(_readings(cells, mapping, report), key=lambda reading: reading.at_ms)
+    report.readings = len(readings)
+    report.doubled = len(readings) - len({(reading.meter, reading.at_ms) for reading in readings})
+    if readings:
+        report.first_at_ms, report.last_at_ms = readings[0].at_ms, readings[-1].at_ms
+    return Measurements(mapping=mapping, meters=tuple(meters.values()), readings=tuple(readings), report=report)
+
+
+def _wide_cells(
+    header: Sequence[str], rows: Iterable[Row], mapping: Mapping, meters: dict[str, MappedMeter], report: Report
+) -> Iterator[_Cell]:
+    places = [(meter, header.index(meter.column)) for meter in mapping.meters]
+    meters.update((meter.meter, meter) for meter in mapping.meters)
+    for line, label, row in _labelled(header, rows, mapping, report):
+        for meter, i in places:
+            yield _Cell(line=line, meter=meter, unit=meter.unit, label=label, value=row[i] if i < len(row) else None)
+
+
+def _long_cells(
+    header: Sequence[str], rows: Iterable[Row], mapping: Mapping, meters: dict[str, MappedMeter], report: Report
+) -> Iterator[_Cell]:
+    columns = mapping.long
+    assert columns is not None  # noqa: S101 - the caller has looked
+    for line, label, row in _labelled(header, rows, mapping, report):
+        cells = {name: _text(cell) for name, cell in zip(header, row, strict=False)}
+        key, unit = cells.get(columns.meter) or "", cells.get(columns.unit) or ""
+        meter = meters.get(key)
+        if meter is None:
+            described = {
+                "meter": key,
+                "unit": unit,
+                "resource": cells.get(columns.resource),
+                "kind": cells.get(columns.kind),
+                "carrier": cells.get(columns.carrier) or None,
+                "interval": cells.get(columns.interval) or None,
+            }
+            try:
+                meter = MappedMeter.model_validate(
+                    {name: said for name, said in described.items() if said is not None or name in ("resource", "kind")}
+                )
+            except ValidationError as error:
+                found = "; ".join(
+                    f"{'.'.join(map(str, p.location)) or 'meter'}: {p.message}" for p in problems_in(error)
+                )
+                report.skip(line, f"meter {key!r}: {found}")
+                continue
+            meters[key] = meter
+        value = row[header.index(columns.value)] if header.index(columns.value) < len(row) else None
+        yield _Cell(line=line, meter=meter, unit=unit or meter.unit, label=label, value=value)
+
+
+def _labelled(
+    header: Sequence[str], rows: Iterable[Row], mapping: Mapping, report: Report
+) -> Iterator[tuple[int, datetime, Sequence[object]]]:
+    """Line, time as it stands, and cells of each row that has a time."""
+    column = header.index(mapping.time.column)
+    for line, row in rows:
+        report.rows += 1
+        try:
+            label = _parse_time(row[column] if column < len(row) else None, mapping.time.format)
+        except ValueError as error:
+            report.skip(line, str(error))
+            continue
+        yield line, label, row
+
+
+def _readings(cells: Sequence[_Cell], mapping: Mapping, report: Report) -> Iterator[Reading]:
+    zone = ZoneInfo(mapping.time.zone) if mapping.time.zone else None
+    previous: dict[str, _Previous] = {}
+    # Of a row with several meters the time is counted once.
+    counted: set[int] = set()
+    for cell in cells:
+        before = previous.get(cell.meter.meter)
+        label = cell.label
+        ends_day = mapping.time.midnight is Midnight.END_OF_DAY and not any(
+            (label.hour, label.minute, label.second, label.microsecond)
+        )
+        if ends_day:
+            label += timedelta(days=1)
+        try:
+            at, is_ambiguous = _instant(label, zone, before, cell, mapping)
+        except ValueError as error:
+            if cell.line not in counted:
+                report.skip(cell.line, str(error))
+            counted.add(cell.line)
+            continue
+        if cell.line not in counted:
+            counted.add(cell.line)
+            report.ambiguous += is_ambiguous
+            report.moved_midnights += ends_day
+            report.out_of_order += before is not None and not is_ambiguous and _naive(cell.label) < _naive(before.label)
+        previous[cell.meter.meter] = _Previous(label=cell.label, at=at)
+        try:
+            value = _parse_value(cell.value, mapping.decimal)
+        except ValueError as error:
+            report.skip(cell.line, f"{cell.meter.meter}: {error}")
+            continue
+        if mapping.time.label is Label.INTERVAL_START and cell.meter.interval is not None:
+            at += timedelta(milliseconds=cell.meter.interval)
+        yield Reading(meter=cell.meter.meter, at_ms=_milliseconds(at), value=value, unit=cell.unit)
+
+
+def _instant(
+    label: datetime, zone: ZoneInfo | None, before: _Previous | None, cell: _Cell, mapping: Mapping
+) -> tuple[datetime, bool]:
+    """The instant, and whether the order of rows had to decide. Raises ValueError."""
+    if label.tzinfo is not None:
+        return label.astimezone(UTC), False
+    if zone is None:
+        raise ValueError(f"time {label} has no offset from UTC, and the mapping names no zone")
+    ends_interval = cell.meter.kind is MeterKind.INTERVAL and mapping.time.label is Label.INTERVAL_END
+    try:
+        placed = place(label, zone, previous=before.at if before else None, ends_interval=ends_interval)
+    except NonexistentTimeError as error:
+        raise ValueError(str(error)) from error
+    return placed.at, placed.is_ambiguous
+
+
+def _parse_time(cell: object, form: str) -> datetime:
+    if isinstance(cell, datetime):
+        return cell
+    if isinstance(cell, date):
+        return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001 - the zone is put on later, with its folds
+    text = _text(cell) or ""
+    if not text:
+        raise ValueError("the row has no time")
+    try:
+        if form == ISO:
+            return datetime.fromisoformat(text)
+        return datetime.strptime(text, form)  # noqa: DTZ007 - the zone is put on later, with its folds
+    except ValueError:
+        raise ValueError(f"time {text!r} is not of the form {form}") from None
+
+
+def _parse_value(cell: object, decimal: str) -> float:
+    if isinstance(cell, bool) or cell is None or (text := _text(cell)) is None or not text:
+        raise ValueError("there is no value")
+    # Python alone would take 1_000, nan and inf.
+    plain = text.replace(decimal, ".") if decimal != "." and isinstance(cell, str) else text
+    if isinstance(cell, str) and decimal != "." and "." in text:
+        raise ValueError(f"{text!r} is not a number with a decimal {decimal!r}")
+    try:
+        value = float(plain) if "_" not in plain else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not a number")
+    return value
+
+
+def _text(cell: object) -> str | None:
+    return None if cell is None else str(cell).strip()
+
+
+def _naive(label: datetime) -> datetime:
+    return label.astimezone(UTC).replace(tzinfo=None) if label.tzinfo else label
+
+
+def _milliseconds(at: datetime) -> int:
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()

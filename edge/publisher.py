@@ -1,0 +1,324 @@
+"""Publishes what the outbox holds, and lets go of it when the collector says that it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from pydantic import ValidationError
+
+from edge.backoff import Backoff
+from edge.broker import NO_SUBSCRIBERS, Answer, BrokerConnection, Identity, Limits, explain
+from edge.configuration import EdgeConfiguration
+from edge.counters import Counters
+from edge.errors import BrokerUnavailableError, ForeignConfirmationError, OutboxUnavailableError
+from edge.messages import encode_meters, encode_status
+from edge.notices import Seldom
+from edge.outbox import Outbox, Waiting
+from edge.window import Window
+from schemas.topics import AgentAddress, Kind
+from schemas.wire import OfferedMeter, OutboxState, Stored
+
+log = structlog.get_logger()
+
+_STATUS_S = 10.0
+_STEADY_S = 10.0
+"""A connection that lasted as long was a good one: the next attempt comes soon."""
+_TURN_S = 1.0
+"""Once a second the clock is looked at, whatever happens."""
+_RESERVED = 3
+"""Of the broker's receive maximum, kept for status and meters."""
+_PACKET_OVERHEAD = 64
+
+
+class Publisher:
+    """Connects for ever, with a growing wait in between, until stopped."""
+
+    def __init__(
+        self,
+        *,
+        configuration: EdgeConfiguration,
+        outbox: Outbox,
+        offers: Sequence[OfferedMeter],
+        counters: Counters,
+        version: str,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._configuration = configuration
+        self._address: AgentAddress = configuration.address
+        self._outbox = outbox
+        self._offers = offers
+        self._counters = counters
+        self._version = version
+        self._now_ms = now_ms
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._drain_until_s = 0.0
+        self._seldom = Seldom()
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        self._wake.set()
+
+    async def all_stored(self) -> None:
+        """Returns when nothing in the outbox waits for a confirmation."""
+        while self._outbox.state().waiting:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Publish and wait for confirmations until nothing waits or the time is over; `run` then ends. Safe twice."""
+        if not self._stopping.is_set():
+            self._drain_until_s = time.monotonic() + drain_s
+            self._stopping.set()
+        self.wake()
+
+    async def run(self) -> None:
+        """Until stopped."""
+        backoff = Backoff(initial_s=0.5, cap_s=30)
+        while not self._stopping.is_set():
+            connection = BrokerConnection(
+                self._configuration.broker, self._configuration.tls, self._identity(), self._wake
+            )
+            began_s = time.monotonic()
+            clean = False
+            try:
+                limits = await connection.open()
+                self._note_connected(limits)
+                clean = await self._serve(connection, limits)
+            except BrokerUnavailableError as error:
+                self._note_lost(str(error))
+            finally:
+                self._counters.online.set(0)
+                await connection.close(clean=clean)
+            if connection.lost and not clean:
+                self._note_lost(connection.lost)
+            if time.monotonic() - began_s > _STEADY_S:
+                backoff.reset()
+            await self._pause(0 if self._stopping.is_set() else backoff.next_s())
+
+    async def _serve(self, connection: BrokerConnection, limits: Limits) -> bool:
+        """Until the connection is lost (False) or everything is said before a stop (True)."""
+        session = _Session(self._configuration, limits, self._outbox)
+        self._publish_kind(connection, Kind.METERS, encode_meters(self._offers, at_ms=self._now_ms()))
+        while connection.lost is None:
+            self._wake.clear()
+            self._hear_answers(connection, session)
+            await self._hear_stored(connection, session)
+            await self._publish_due(connection, session)
+            state = self._outbox.state()
+            self._publish_status_if_due(connection, session, state)
+            if self._stopping.is_set() and (not state.waiting or time.monotonic() > self._drain_until_s):
+                await self._say_goodbye(connection)
+                return True
+            due_s = session.window.due_in_s(time.monotonic())
+            await self._woken(_TURN_S if due_s is None else min(_TURN_S, due_s))
+        return False
+
+    def _hear_answers(self, connection: BrokerConnection, session: _Session) -> None:
+        while connection.answers:
+            answer = connection.answers.popleft()
+            taken = not answer.reason.is_failure and answer.reason.value != NO_SUBSCRIBERS
+            seq = session.window.note_answered(answer.mid, was_taken=taken)
+            # Nobody need listen to status or meters: they are retained.
+            if not taken and (seq is not None or answer.reason.is_failure):
+                self._note_refused(answer, seq)
+
+    async def _hear_stored(self, connection: BrokerConnection, session: _Session) -> None:
+        """Of several confirmations only the furthest costs a write."""
+        while connection.arrivals:
+            try:
+                stored = Stored.model_validate_json(connection.arrivals.popleft())
+            except ValidationError as error:
+                self._note_strange("a `stored` message cannot be read", str(error))
+                continue
+            if stored.epoch != self._outbox.epoch:
+                # Usual once after a new outbox: the broker still keeps the word about the one before.
+                self._note_strange("a `stored` message is of another epoch", stored.epoch)
+            elif session.stored is None or stored.seq > session.stored.seq:
+                session.stored = stored
+        await self._confirm(session)
+
+    async def _confirm(self, session: _Session) -> None:
+        stored = session.stored
+        before = self._outbox.state().stored_seq
+        if stored is None:
+            return
+        try:
+            await asyncio.to_thread(self._outbox.confirm, stored.epoch, stored.seq)
+        except ForeignConfirmationError as error:
+            self._note_strange("a `stored` message is refused", str(error))
+            session.stored = None
+            return
+        except OutboxUnavailableError as error:
+            # Kept in `session.stored`, so tried again at the next turn.
+            self._note_outbox_failure(error)
+            return
+        session.stored = None
+        self._counters.confirmed.inc(max(0, stored.seq - before))
+        session.window.note_stored(stored.seq, time.monotonic())
+        self._progress.set()
+
+    async def _publish_due(self, connection: BrokerConnection, session: _Session) -> None:
+        if session.epoch != self._outbox.epoch:
+            session.begin(self._outbox)
+        try:
+            overdue = session.window.overdue(time.monotonic())
+            if overdue:
+                again = await asyncio.to_thread(self._outbox.window, overdue[0] - 1, overdue[-1] - overdue[0] + 1)
+                wanted = set(overdue)
+                sent = self._publish(connection, session, [waiting for waiting in again if waiting.seq in wanted])
+                self._counters.resent.inc(sent)
+                if self._seldom.due("resent"):
+                    log.warning(
+                        "messages are published again, as the collector has not confirmed them",
+                        action="publish.again",
+                        messages=len(overdue),
+                        first_seq=overdue[0],
+                    )
+            while session.window.room and connection.lost is None:
+                fresh = await asyncio.to_thread(self._outbox.window, session.window.last_seq, session.window.room)
+                if not self._publish(connection, session, fresh):
+                    break
+        except OutboxUnavailableError as error:
+            self._note_outbox_failure(error)
+
+    def _publish(self, connection: BrokerConnection, session: _Session, messages: Sequence[Waiting]) -> int:
+        count = 0
+        for waiting in messages:
+            topic = self._address.topic(waiting.kind)
+            size = len(waiting.payload) + len(topic) + _PACKET_OVERHEAD
+            largest = session.limits.max_packet_bytes
+            if largest is not None and size > largest:
+                # Sent all the same, it would end the connection, again and again.
+                if self._seldom.due("too large"):
+                    log.error(
+                        "a message is larger than the broker accepts and blocks those behind it; raise the broker's "
+                        "limit, and lower batch.size for what comes after",
+                        action="publish.too_large",
+                        seq=waiting.seq,
+                        size_bytes=size,
+                        broker_limit_bytes=largest,
+                    )
+                break
+            mid = connection.publish(topic, waiting.payload)
+            if mid is None:
+                break
+            session.window.note_sent(waiting.seq, mid, time.monotonic())
+            count += 1
+        self._counters.published.inc(count)
+        return count
+
+    def _publish_status_if_due(self, connection: BrokerConnection, session: _Session, state: OutboxState) -> None:
+        now_s = time.monotonic()
+        # What somebody should know at once: that the outbox began anew, or gave readings up.
+        news = (state.epoch, state.dropped_readings)
+        since_s = now_s - session.status_s
+        if since_s >= _STATUS_S or (news != session.news and since_s >= 1):
+            session.status_s, session.news = now_s, news
+            self._publish_kind(connection, Kind.STATUS, self._status(online=True, state=state))
+
+    async def _woken(self, within_s: float) -> None:
+        """Until something came from the broker or into the outbox, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._wake.wait()
+
+    async def _say_goodbye(self, connection: BrokerConnection) -> None:
+        mid = self._publish_kind(connection, Kind.STATUS, self._status(online=False, state=self._outbox.state()))
+        deadline = time.monotonic() + 1
+        while mid is not None and connection.lost is None and time.monotonic() < deadline:
+            self._wake.clear()
+            if any(answer.mid == mid for answer in connection.answers):
+                return
+            await self._woken(0.2)
+
+    def _publish_kind(self, connection: BrokerConnection, kind: Kind, payload: bytes) -> int | None:
+        return connection.publish(self._address.topic(kind), payload, retain=True)
+
+    def _status(self, *, online: bool, state: OutboxState | None) -> bytes:
+        return encode_status(online=online, at_ms=self._now_ms(), version=self._version, outbox=state)
+
+    def _identity(self) -> Identity:
+        # The broker sends the will, whose `at` is when we connected: since when we are offline nobody can know.
+        return Identity(
+            client_id=f"afkobling/{self._address}",
+            subscription=self._address.topic(Kind.STORED),
+            will_topic=self._address.topic(Kind.STATUS),
+            will_payload=self._status(online=False, state=None),
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    def _note_connected(self, limits: Limits) -> None:
+        self._counters.connections.inc()
+        self._counters.online.set(1)
+        self._seldom.forget("broker")
+        log.info(
+            "connected to the broker",
+            action="broker.connected",
+            broker=str(self._configuration.broker),
+            receive_maximum=limits.receive_maximum,
+            max_packet_bytes=limits.max_packet_bytes,
+        )
+
+    def _note_lost(self, reason: str) -> None:
+        self._counters.connection_failures.inc()
+        if self._seldom.due("broker"):
+            log.warning(
+                "not connected to the broker; it is tried again, and readings are kept in the outbox",
+                action="broker.lost",
+                reason=reason,
+            )
+
+    def _note_refused(self, answer: Answer, seq: int | None) -> None:
+        self._counters.refusals.labels(str(answer.reason)).inc()
+        if self._seldom.due(("refused", answer.reason.value)):
+            log.error(
+                "the broker did not take a message; it is kept and tried again",
+                action="publish.refused",
+                seq=seq,
+                reason=explain(answer.reason),
+            )
+
+    def _note_strange(self, what: str, detail: str) -> None:
+        self._counters.strange.inc()
+        if self._seldom.due(what):
+            log.warning(what, action="stored.ignored", detail=detail)
+
+    def _note_outbox_failure(self, error: OutboxUnavailableError) -> None:
+        self._counters.outbox_failures.inc()
+        if self._seldom.due("outbox"):
+            log.error("the outbox fails; it is tried again", action="outbox.failed", reason=str(error))
+
+
+class _Session:
+    """What is known within one connection."""
+
+    def __init__(self, configuration: EdgeConfiguration, limits: Limits, outbox: Outbox) -> None:
+        self.limits = limits
+        self.stored: Stored | None = None
+        self.status_s = float("-inf")
+        self.news: object = None
+        self._size = configuration.window
+        self._resend_after_s = configuration.resend_after / 1000
+        self.begin(outbox)
+
+    def begin(self, outbox: Outbox) -> None:
+        """Start from what is stored: with a connection, and with an epoch."""
+        state = outbox.state()
+        self.epoch = state.epoch
+        self.window = Window(
+            size=self._size,
+            in_flight=max(1, self.limits.receive_maximum - _RESERVED),
+            resend_after_s=self._resend_after_s,
+            stored_seq=state.stored_seq,
+            now_s=time.monotonic(),
+        )

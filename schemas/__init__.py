@@ -1,0 +1,1 @@
+"""What crosses a boundary: wire messages, topics, site model, resources and units. Imports nothing of ours."""

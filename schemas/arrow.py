@@ -1,0 +1,97 @@
+"""`Readings` as an Arrow IPC stream, for backfill: the same columns, the header in the schema's metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.errors import PermanentError
+
+READINGS_SCHEMA = pa.schema(
+    [
+        pa.field("meter", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("unit", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("quality", pa.int16(), nullable=False),
+    ]
+)
+"""One row a reading. Metadata carries v, epoch, seq and sent_at as decimal text."""
+
+
+class ArrowError(PermanentError):
+    """The bytes are not a readings stream; the message says in which way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrowReadings:
+    """A decoded stream: its header and the table of READINGS_SCHEMA."""
+
+    epoch: str
+    seq: int
+    sent_at: int
+    table: pa.Table
+
+
+def encode_readings(table: pa.Table, *, epoch: str, seq: int, sent_at: int) -> bytes:
+    """One message. `table` has the columns of READINGS_SCHEMA; plain strings are turned into dictionaries."""
+    header = {"v": "1", "epoch": epoch, "seq": str(seq), "sent_at": str(sent_at)}
+    schema = READINGS_SCHEMA.with_metadata(header)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(table.select(READINGS_SCHEMA.names).cast(schema).combine_chunks())
+    return bytes(sink.getvalue())
+
+
+def decode_readings(payload: bytes) -> ArrowReadings:
+    """Read one message. Raises ArrowError."""
+    try:
+        with pa.ipc.open_stream(payload) as reader:
+            table = reader.read_all()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise ArrowError(f"not a readable Arrow IPC stream: {error}") from error
+    metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    if metadata.get("v") != "1":
+        raise ArrowError(f"version {metadata.get('v')!r} in the stream's metadata; this is 1")
+    try:
+        epoch, seq, sent_at = metadata["epoch"], int(metadata["seq"]), int(metadata["sent_at"])
+        if "quality" not in table.column_names:
+            table = table.append_column("quality", pa.array([0] * table.num_rows, pa.int16()))
+        table = table.select(READINGS_SCHEMA.names).cast(READINGS_SCHEMA)
+    except (KeyError, ValueError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ArrowError(f"columns or metadata are not those of a readings stream: {error}") from error
+    if any(column.null_count for column in table.columns):
+        raise ArrowError("a column has nulls; a reading that is missing is left out, never null")
+    return ArrowReadings(epoch=epoch, seq=seq, sent_at=sent_at, table=table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingColumns:
+    """A table of READINGS_SCHEMA as numpy columns; `meter` points into `meters` and `units`."""
+
+    meters: list[str]
+    units: list[str]
+    meter: NDArray[np.int32]
+    at: NDArray[np.int64]
+    value: NDArray[np.float64]
+    quality: NDArray[np.int16]
+
+
+def to_columns(table: pa.Table) -> ReadingColumns:
+    """The columns of a decoded table. Each pair of meter and unit that occurs becomes one dictionary entry."""
+    meter = table.column("meter").unify_dictionaries().combine_chunks()
+    unit = table.column("unit").unify_dictionaries().combine_chunks()
+    names, symbols = meter.dictionary.to_pylist(), unit.dictionary.to_pylist()
+    pair = meter.indices.to_numpy().astype(np.int64) * max(len(symbols), 1) + unit.indices.to_numpy()
+    pairs, index = np.unique(pair, return_inverse=True)
+    return ReadingColumns(
+        meters=[names[p // len(symbols)] for p in pairs],
+        units=[symbols[p % len(symbols)] for p in pairs],
+        meter=index.astype(np.int32),
+        at=table.column("at").to_numpy().astype("datetime64[ms]").astype(np.int64),
+        value=table.column("value").to_numpy(),
+        quality=table.column("quality").to_numpy(),
+    )

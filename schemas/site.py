@@ -1,0 +1,244 @@
+"""The site model: organisation, site, lines, products, agents and meters, as `site.yaml` gives it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from schemas.configuration import Problem, SelfChecking
+from schemas.durations import StoredSpanMs
+from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
+from schemas.topics import Key
+
+DEFAULT_MAX_GAP_MS = 30 * 60_000
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is not a time zone; write it like Europe/Copenhagen") from error
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(_known_zone)]
+Label = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Part(BaseModel):
+    """Whatever has a key and a name. Unknown settings are refused: a misspelt one would be silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Key
+    name: Label | None = None
+
+
+class Organisation(Part):
+    pass
+
+
+class Site(Part):
+    time_zone: ZoneName
+
+
+class Line(Part):
+    pass
+
+
+class Product(Part):
+    unit: Annotated[str, Field(pattern="^(pcs|kg)$")] = "pcs"
+    family: Label | None = None
+    mass_kg: Annotated[float, Field(gt=0)] | None = None
+
+
+class Agent(Part):
+    pass
+
+
+class ShareBy(StrEnum):
+    """How a utility that serves several lines is shared out among them."""
+
+    MEASURED = "measured"
+    RUN_TIME = "run_time"
+    MASS = "mass"
+    AREA = "area"
+    FIXED = "fixed"
+
+
+class Share(BaseModel):
+    """The rule for one shared meter. `keys` names a key meter a line; `weights` a number a line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: ShareBy
+    keys: dict[Key, Key] = Field(default_factory=dict)
+    weights: dict[Key, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.by is ShareBy.MEASURED and not self.keys:
+            raise ValueError("sharing by measured needs `keys`: one key meter for each line")
+        if self.by in {ShareBy.AREA, ShareBy.FIXED} and not sum(self.weights.values()) > 0:
+            raise ValueError(f"sharing by {self.by} needs `weights`: one number for each line")
+        return self
+
+
+class Meter(Part):
+    """One measured quantity.
+
+    `agent` reads it, `line` is where it is (none: the whole site), `parent` is the meter it is a part of.
+    `conversion` is canonical units (kWh, m3, kg) for one of `unit` where the unit alone does not say.
+    """
+
+    agent: Key
+    resource: Resource
+    unit: str
+    kind: MeterKind
+    carrier: Label | None = None
+    line: Key | None = None
+    parent: Key | None = None
+    conversion: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_gap: StoredSpanMs = DEFAULT_MAX_GAP_MS
+    interval: StoredSpanMs | None = None
+    share: Share | None = None
+
+    @field_validator("unit")
+    @classmethod
+    def _unit_allowed(cls, unit: str, info: ValidationInfo) -> str:
+        if "resource" in info.data:
+            find_unit(info.data["resource"], unit)
+        return unit
+
+    @model_validator(mode="after")
+    def _unit_fits(self) -> Self:
+        unit = find_unit(self.resource, self.unit)
+        if unit.is_rate != (self.kind is MeterKind.RATE):
+            wanted = "a rate" if unit.is_rate else "a quantity"
+            raise ValueError(f"unit {self.unit} is {wanted}; kind {self.kind} does not go with it")
+        if unit.factor is None and self.conversion is None:
+            raise ValueError(
+                f"{self.unit} of {self.resource} needs `conversion`: how many {unit.canonical} one "
+                f"{self.unit} is (natural gas: about 11 kWh per m3)"
+            )
+        if unit.factor is not None and self.conversion is not None:
+            raise ValueError(f"{self.unit} of {self.resource} is fixed; remove `conversion`")
+        if self.kind is MeterKind.INTERVAL and self.interval is None:
+            raise ValueError("kind interval needs `interval`: the span of each value, as in 15min")
+        if self.resource is Resource.PRODUCTION and self.carrier not in PRODUCTION_TYPES:
+            raise ValueError(
+                f"a production meter's carrier is one of {', '.join(PRODUCTION_TYPES)}: "
+                "what became of the output that it counts"
+            )
+        return self
+
+    @property
+    def canonical_unit(self) -> str:
+        return find_unit(self.resource, self.unit).canonical
+
+    @property
+    def canonical_factor(self) -> float:
+        """Canonical units for one of `unit`; for a rate, for one of `unit` over an hour."""
+        factor = find_unit(self.resource, self.unit).factor
+        return factor if factor is not None else self.conversion or 0.0
+
+
+class SiteModel(SelfChecking):
+    """One site of one organisation, whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    organisation: Organisation
+    site: Site
+    lines: list[Line] = Field(default_factory=list)
+    products: list[Product] = Field(default_factory=list)
+    agents: list[Agent] = Field(default_factory=list)
+    meters: list[Meter] = Field(default_factory=list)
+
+    def problems(self) -> list[Problem]:
+        lines = {line.id for line in self.lines}
+        agents = {agent.id for agent in self.agents}
+        meters = {meter.id: meter for meter in self.meters}
+        found: list[Problem] = []
+        for group in ("lines", "products", "agents", "meters"):
+            found += _doubles(group, (part.id for part in getattr(self, group)))
+        for i, meter in enumerate(self.meters):
+            found += _unknown(("meters", i, "agent"), meter.agent, agents, "agent")
+            found += _unknown(("meters", i, "line"), meter.line, lines, "line")
+            found += _unknown(("meters", i, "parent"), meter.parent, meters, "meter")
+            found += _share_problems(("meters", i, "share"), meter, lines, meters)
+            if _is_own_ancestor(meter, meters):
+                found.append(
+                    Problem(
+                        location=("meters", i, "parent"),
+                        message=f"{meter.id} is a part of itself through its parents; break the loop",
+                    )
+                )
+            parent = meters.get(meter.parent or "")
+            if parent is not None and (parent.resource, parent.canonical_unit) != (
+                meter.resource,
+                meter.canonical_unit,
+            ):
+                found.append(
+                    Problem(
+                        location=("meters", i, "parent"),
+                        message=f"{meter.id} measures {meter.resource}, its parent {parent.id} "
+                        f"{parent.resource}; a part is of the same resource as the whole",
+                    )
+                )
+        return found
+
+
+def _doubles(group: str, ids: Iterable[str]) -> list[Problem]:
+    ids = list(ids)
+    counts = Counter(ids)
+    return [
+        Problem(location=(group, i, "id"), message=f"{key!r} stands twice; give each its own id")
+        for i, key in enumerate(ids)
+        if counts[key] > 1 and key in ids[:i]
+    ]
+
+
+def _unknown(location: tuple[int | str, ...], key: str | None, known: Iterable[str], what: str) -> list[Problem]:
+    known = set(known)
+    if key is None or key in known:
+        return []
+    listed = ", ".join(sorted(known)) or "none is defined"
+    return [Problem(location=location, message=f"there is no {what} {key!r}; known: {listed}")]
+
+
+def _share_problems(
+    location: tuple[int | str, ...], meter: Meter, lines: set[str], meters: dict[str, Meter]
+) -> list[Problem]:
+    if meter.share is None:
+        return []
+    found: list[Problem] = []
+    if meter.line is not None:
+        found.append(
+            Problem(
+                location=location,
+                message=f"{meter.id} is on line {meter.line}; only a meter of the whole site is shared",
+            )
+        )
+    for line, key in meter.share.keys.items():
+        found += _unknown((*location, "keys", line), line, lines, "line")
+        found += _unknown((*location, "keys", line), key, meters, "meter")
+    for line in meter.share.weights:
+        found += _unknown((*location, "weights", line), line, lines, "line")
+    return found
+
+
+def _is_own_ancestor(meter: Meter, meters: dict[str, Meter]) -> bool:
+    seen: set[str] = set()
+    parent = meter.parent
+    while parent is not None and parent not in seen:
+        if parent == meter.id:
+            return True
+        seen.add(parent)
+        parent = meters[parent].parent if parent in meters else None
+    return False

@@ -1,0 +1,173 @@
+"""Wire messages of version 1, as JSON. The Arrow form of `Readings` is in `schemas.arrow`.
+
+Instants are Unix milliseconds UTC, taken where the meter was read. `epoch` is new when an outbox is created;
+`seq` counts 1, 2, 3 … without gaps within it, over readings and runs alike: with them the ledger proves
+completeness.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from schemas.resources import MeterKind, Quality, Resource, RunState
+from schemas.topics import Key
+
+VERSION = 1
+JSON_TYPE = "application/json"
+ARROW_TYPE = "application/vnd.apache.arrow.stream"
+MAX_READINGS = 50_000
+"""Readings in one message, at most."""
+MAX_PAYLOAD_BYTES = 1_000_000
+"""Largest message that the collector decodes; what is larger goes to quarantine whole."""
+
+Instant = Annotated[int, Field(description="Unix milliseconds, UTC")]
+EPOCH_PATTERN = r"^[0-9A-Za-z_-]{1,40}$"
+MAX_SEQ = 2**62
+Epoch = Annotated[str, StringConstraints(pattern=EPOCH_PATTERN)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Symbol = Annotated[str, StringConstraints(max_length=20)]
+
+
+class Message(BaseModel):
+    """Unknown fields are ignored, so that a newer agent can talk to an older collector within version 1."""
+
+    # A value that is no number is kept in quarantine as it came, so it must survive being written again.
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", ser_json_inf_nan="constants")
+
+    v: Literal[1] = 1
+
+
+class Sequenced(Message):
+    """A message that the outbox keeps until the collector has said that it is stored."""
+
+    epoch: Epoch
+    seq: Annotated[int, Field(ge=1, le=MAX_SEQ)]
+    sent_at: Instant
+
+
+class Readings(Sequenced):
+    """A table of readings with a dictionary of meters. `meter[i]` points into `meters` and `units`."""
+
+    meters: list[Name]
+    units: list[Symbol]
+    meter: list[int]
+    at: list[Instant]
+    value: list[float]
+    quality: list[int] | None = None
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        rows = len(self.meter)
+        if len(self.units) != len(self.meters):
+            raise ValueError(f"{len(self.meters)} meters but {len(self.units)} units")
+        if not rows == len(self.at) == len(self.value) or rows > MAX_READINGS:
+            raise ValueError(
+                f"columns meter, at, value have {rows}, {len(self.at)}, {len(self.value)} rows; "
+                f"they must be equally long, at most {MAX_READINGS}"
+            )
+        if self.quality is not None and len(self.quality) != rows:
+            raise ValueError(f"column quality has {len(self.quality)} rows, the others {rows}")
+        if rows and not 0 <= min(self.meter) <= max(self.meter) < len(self.meters):
+            raise ValueError(f"column meter points outside the {len(self.meters)} meters")
+        return self
+
+
+class SingleReading(Message):
+    """One plain reading, for small third-party devices. Only the broker's own guarantee stands behind it."""
+
+    meter: Name
+    at: Instant
+    value: float
+    unit: Symbol
+    quality: int = Quality.GOOD
+
+
+class RunSpan(BaseModel):
+    """A span in which a line was in one state; `product` is what it made, or what a changeover leads to."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    run: Name
+    line: Key
+    state: Annotated[RunState, Field(strict=False)]
+    start: Instant
+    end: Instant | None = None
+    product: Key | None = None
+    order: Name | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"run {self.run!r} ends at or before its start")
+        if self.product is None and self.state in {RunState.RUNNING, RunState.CHANGEOVER}:
+            raise ValueError(f"run {self.run!r} is {self.state} but names no product")
+        return self
+
+
+class Runs(Sequenced):
+    """Runs that began, ended or were corrected. A later message about the same run replaces the earlier one."""
+
+    runs: Annotated[list[RunSpan], Field(max_length=10_000)]
+
+
+class OfferedMeter(BaseModel):
+    """What an agent says of a meter that it reads."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    meter: Key
+    resource: Annotated[Resource, Field(strict=False)]
+    unit: Symbol
+    kind: Annotated[MeterKind, Field(strict=False)]
+    carrier: str | None = None
+    driver: str | None = None
+    cadence_ms: int | None = None
+
+
+class Meters(Message):
+    """Retained: the meters that the agent offers."""
+
+    at: Instant
+    meters: Annotated[list[OfferedMeter], Field(max_length=10_000)]
+
+
+class OutboxState(BaseModel):
+    """How full the outbox is and what became of what went through it, since its epoch began."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    epoch: Epoch
+    last_seq: int = 0
+    stored_seq: int = 0
+    readings: int = Field(default=0, description="readings taken from drivers in this epoch")
+    waiting: int = Field(default=0, description="messages not yet confirmed")
+    dropped_readings: int = Field(default=0, description="given up because the outbox was full")
+
+
+class Status(Message):
+    """Retained, with a last will: whether the agent is connected, and how it is."""
+
+    state: Literal["online", "offline"]
+    at: Instant
+    version: str | None = None
+    outbox: OutboxState | None = None
+
+
+class Stored(Message):
+    """From the collector, retained: everything of this epoch up to `seq` is committed."""
+
+    epoch: Epoch
+    seq: Annotated[int, Field(ge=0)]
+
+
+MESSAGES: dict[str, type[BaseModel]] = {
+    "readings": Readings,
+    "reading": SingleReading,
+    "runs": Runs,
+    "meters": Meters,
+    "status": Status,
+    "stored": Stored,
+}
+"""Every message by the name of its JSON Schema file."""

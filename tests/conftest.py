@@ -1,0 +1,117 @@
+"""Fixtures that need the real servers.
+
+`stack` gives both servers, `database_url` a migrated database of its own for each test, `broker_url` the broker
+that all share: a test that uses it names an organisation of its own, so that topics don't meet.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import conninfo, sql
+
+from schemas.errors import AfkoblingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Where the two servers are."""
+
+    database_url: str
+    broker_url: str
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Servers]:
+    """The servers named in the environment, else a local stack that lives as long as the test session."""
+    database_url, broker_url = os.environ.get("AFKOBLING_DATABASE_URL"), os.environ.get("AFKOBLING_BROKER_URL")
+    if database_url and broker_url:
+        yield Servers(database_url=database_url, broker_url=broker_url)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="afkobling-test-", dir="/tmp"))
+    # PostgreSQL runs as an unprivileged user when the tests run as root, and must get through.
+    folder.chmod(0o755)
+    try:
+        yield from _local_stack(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _local_stack(folder: Path) -> Iterator[Servers]:
+    try:
+        from deploy.stack import down, up
+
+        endpoints = up(folder)
+    except (AfkoblingError, ImportError) as error:
+        reason = f"the local stack can't be had: {error}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    try:
+        yield Servers(database_url=endpoints.database_url, broker_url=endpoints.broker_url)
+    finally:
+        down(folder)
+
+
+@pytest.fixture(scope="session")
+def broker_url(stack: Servers) -> str:
+    """The broker, shared by all tests of the session."""
+    return stack.broker_url
+
+
+@pytest.fixture(scope="session")
+def template_database(stack: Servers) -> Iterator[str]:
+    """The name of a migrated, empty database that others are copied from; nothing may connect to it."""
+    from deploy.migrate import migrate
+
+    name = f"afkobling_template_{uuid.uuid4().hex[:12]}"
+    _execute(stack, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        migrate(database_on(stack.database_url, name))
+        # TimescaleDB's launcher passes by a database without connections, so none of its workers holds the template.
+        _execute(stack, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+        _execute(
+            stack, sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}").format(name)
+        )
+        yield name
+    finally:
+        _drop(stack, name)
+
+
+@pytest.fixture
+def database_url(stack: Servers, template_database: str) -> Iterator[str]:
+    """A migrated, empty database for this test alone."""
+    name = f"afkobling_{uuid.uuid4().hex[:12]}"
+    _execute(
+        stack,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template_database)),
+    )
+    try:
+        yield database_on(stack.database_url, name)
+    finally:
+        _drop(stack, name)
+
+
+def database_on(server_url: str, name: str) -> str:
+    """The same server and user, another database."""
+    if "://" in server_url:
+        return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    return conninfo.make_conninfo(server_url, dbname=name)
+
+
+def _execute(stack: Servers, statement: sql.Composed) -> None:
+    with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=10) as connection:
+        connection.execute(statement)
+
+
+def _drop(stack: Servers, name: str) -> None:
+    _execute(stack, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

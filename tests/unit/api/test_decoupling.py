@@ -1,0 +1,148 @@
+"""Decoupling: the published cases of METHODS §4, the eight states with their bounds, and what is undefined."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from api.indicators.decoupling import (
+    ElasticityState,
+    Pressure,
+    Reason,
+    State,
+    Verdict,
+    compare,
+    indices,
+    judge,
+)
+
+E = ElasticityState
+
+
+def pair(a, b) -> tuple[Fraction, Fraction]:
+    return Fraction(str(a)), Fraction(str(b))
+
+
+@pytest.mark.parametrize(
+    ("pressure", "driver", "numbers", "states"),
+    [
+        (
+            (81921.06, 75981.92),
+            (19067.03, 19830.34),
+            {"elasticity": -1.8110, "oecd_factor": 0.1082},
+            (State.ABSOLUTE, E.STRONG_DECOUPLING),
+        ),
+        (
+            (78412.16, 82335.24),
+            (20216.90, 21668.55),
+            {"elasticity": 0.6968, "oecd_factor": 0.0203},
+            (State.RELATIVE, E.WEAK_DECOUPLING),
+        ),
+        (
+            (71226.18, 81921.06),
+            (18225.48, 19067.03),
+            {"elasticity": 3.2519},
+            (State.NONE, E.EXPANSIVE_NEGATIVE_DECOUPLING),
+        ),
+    ],
+    ids=["Denmark 1992", "Denmark 1994", "Denmark 1991"],
+)
+def test_published_cases(pressure, driver, numbers, states):
+    found = compare(pressure=pair(*pressure), driver=pair(*driver))
+    assert {name: round(float(getattr(found, name)), 4) for name in numbers} == numbers
+    assert (found.state, found.elasticity_state) == states
+
+
+@pytest.mark.parametrize(
+    ("p", "d", "eighth"),
+    [
+        ("-0.01", "0.1", E.STRONG_DECOUPLING),
+        ("0", "0.1", E.WEAK_DECOUPLING),
+        ("0.0799", "0.1", E.WEAK_DECOUPLING),
+        ("0.08", "0.1", E.EXPANSIVE_COUPLING),
+        ("0.12", "0.1", E.EXPANSIVE_COUPLING),
+        ("0.1201", "0.1", E.EXPANSIVE_NEGATIVE_DECOUPLING),
+        ("0.01", "-0.1", E.STRONG_NEGATIVE_DECOUPLING),
+        ("0", "-0.1", E.WEAK_NEGATIVE_DECOUPLING),
+        ("-0.0799", "-0.1", E.WEAK_NEGATIVE_DECOUPLING),
+        ("-0.08", "-0.1", E.RECESSIVE_COUPLING),
+        ("-0.12", "-0.1", E.RECESSIVE_COUPLING),
+        ("-0.1201", "-0.1", E.RECESSIVE_DECOUPLING),
+    ],
+)
+def test_eight_states_and_their_bounds(p, d, eighth):
+    one = Fraction(1)
+    found = compare(pressure=(one, 1 + Fraction(p)), driver=(one, 1 + Fraction(d)))
+    assert found.elasticity_state is eighth
+    assert (found.state is State.NOT_ASSESSABLE) == (Fraction(d) < 0)
+
+
+@pytest.mark.parametrize(
+    ("pressure", "driver", "state", "reason"),
+    [
+        ((100, 100), (100, 101), State.RELATIVE, None),
+        ((100, 110), (100, 110), State.NONE, None),
+        ((100, Decimal("99.999999999")), (100, 101), State.ABSOLUTE, None),
+        ((100, 90), (100, 100), State.NOT_ASSESSABLE, Reason.DRIVER_DID_NOT_GROW),
+        ((100, 90), (100, 90), State.NOT_ASSESSABLE, Reason.DRIVER_DID_NOT_GROW),
+        ((0, 90), (100, 110), State.NOT_ASSESSABLE, Reason.NO_BASE_PRESSURE),
+        ((100, 90), (0, 110), State.NOT_ASSESSABLE, Reason.NO_BASE_DRIVER),
+        ((100, 90), (-5, 110), State.NOT_ASSESSABLE, Reason.NO_BASE_DRIVER),
+    ],
+)
+def test_states_at_their_edges(pressure, driver, state, reason):
+    found = compare(pressure=pair(*pressure), driver=pair(*driver))
+    assert (found.state, found.reason) == (state, reason)
+
+
+def test_what_is_undefined_is_none():
+    no_growth = compare(pressure=pair(100, 90), driver=pair(100, 100))
+    assert (no_growth.elasticity, no_growth.elasticity_state) == (None, None)
+    assert no_growth.oecd_factor == Fraction(1, 10)
+    nothing_before = compare(pressure=pair(0, 90), driver=pair(100, 110))
+    assert nothing_before.pressure_growth is nothing_before.elasticity is nothing_before.oecd_factor is None
+    assert compare(pressure=pair(1, 1), driver=pair(1, 0)).oecd_factor is None
+
+
+def pressures(base, period, estimated=0) -> tuple[Pressure, Pressure]:
+    return Pressure(measured=Fraction(base)), Pressure(
+        measured=Fraction(period) - Fraction(estimated), estimated=Fraction(estimated)
+    )
+
+
+class TestVerdict:
+    DRIVER = (Fraction(100), Fraction(110))
+
+    def test_measured_and_complete_is_firm(self):
+        found = judge(pressure=pressures(100, 95), driver=self.DRIVER, usable_days=(1, 0.9))
+        assert (found.verdict, found.states) == (Verdict.FIRM, (State.ABSOLUTE,))
+        assert found.growth_low == found.growth_high == Fraction(-5, 100)
+
+    def test_too_few_days_is_leaning(self):
+        found = judge(pressure=pressures(100, 95), driver=self.DRIVER, usable_days=(1, 0.89))
+        assert found.verdict is Verdict.LEANING
+
+    def test_an_estimated_part_that_could_turn_the_state_is_leaning(self):
+        found = judge(pressure=pressures(100, 98, estimated=6), driver=self.DRIVER, usable_days=(1, 1))
+        assert (found.verdict, found.states) == (Verdict.LEANING, (State.ABSOLUTE, State.RELATIVE))
+        assert (found.growth_low, found.growth_high) == (Fraction(-5, 100), Fraction(1, 100))
+
+    def test_an_estimated_part_that_could_not_is_firm(self):
+        found = judge(pressure=pressures(100, 90, estimated=6), driver=self.DRIVER, usable_days=(1, 1))
+        assert found.verdict is Verdict.FIRM
+
+    def test_an_estimate_may_span_all_states(self):
+        found = judge(pressure=pressures(100, 105, estimated=60), driver=self.DRIVER, usable_days=(1, 1))
+        assert found.states == (State.ABSOLUTE, State.RELATIVE, State.NONE)
+
+    def test_what_is_not_assessable_has_no_verdict(self):
+        found = judge(pressure=pressures(100, 95), driver=(Fraction(1), Fraction(1)), usable_days=(1, 1))
+        assert (found.verdict, found.states) == (None, ())
+
+
+def test_indices_are_of_daily_means():
+    base = (Fraction(365), 365)
+    assert indices([(Fraction(28), 28), None, (Fraction(62), 31)], base=base) == [100, None, 200]
+    assert indices([(Fraction(28), 28)], base=(Fraction(0), 365)) == [None]

@@ -1,0 +1,148 @@
+"""Register maps, and the decoding of registers."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.drivers.modbus_registers import (
+    Function,
+    Register,
+    RegisterType,
+    WordOrder,
+    decode,
+    decode_block,
+    encode,
+    load_profile,
+    plan_blocks,
+    register_of,
+    shipped_profiles,
+)
+from edge.errors import EdgePermanentError
+
+_BITS = {RegisterType.U16: 16, RegisterType.I16: 16, RegisterType.U32: 32, RegisterType.I32: 32}
+
+
+def register(
+    type: RegisterType = RegisterType.U16,  # noqa: A002
+    *,
+    address: int = 0,
+    key: str = "k",
+    function: Function = Function.INPUT,
+    word_order: WordOrder = WordOrder.HIGH_FIRST,
+    scale: str = "1",
+    absent: bool = False,
+) -> Register:
+    return Register(
+        key=key,
+        function=function,
+        address=address,
+        type=type,
+        word_order=word_order,
+        scale=Decimal(scale),
+        all_ones_is_absent=absent,
+    )
+
+
+@st.composite
+def raw_values(draw: st.DrawFn) -> tuple[RegisterType, float]:
+    kind = draw(st.sampled_from(RegisterType))
+    if kind.value.startswith("float"):
+        width = int(kind.value[5:])
+        return kind, draw(st.floats(width=width, allow_nan=False, allow_infinity=False))
+    bits = int(kind.value[1:])
+    low, high = (0, 2**bits - 1) if kind.value[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return kind, draw(st.integers(low, high))
+
+
+@given(raw_values(), st.sampled_from(WordOrder))
+def test_decoding_undoes_encoding(raw: tuple[RegisterType, float], order: WordOrder) -> None:
+    kind, value = raw
+    place = register(kind, word_order=order)
+    words = encode(place, value)
+    assert len(words) == kind.words
+    assert decode(place, words) == float(value)
+
+
+def test_a_tenth_is_a_tenth() -> None:
+    assert decode(register(scale="0.1"), [3]) == 0.3
+    assert decode(register(RegisterType.U64, scale="0.01"), [0, 0, 0x12, 0xD687]) == 12345.67
+
+
+def test_absent_is_absent_and_never_a_number() -> None:
+    for kind in (RegisterType.U64, RegisterType.I32):
+        assert decode(register(kind, absent=True), [0xFFFF] * kind.words) is None
+    assert decode(register(RegisterType.I32), [0xFFFF] * 2) == -1
+    assert decode(register(RegisterType.FLOAT32), encode(register(RegisterType.FLOAT32), math.nan)) is None
+    assert decode(register(RegisterType.FLOAT32), encode(register(RegisterType.FLOAT32), math.inf)) is None
+
+
+def test_neighbours_are_read_together() -> None:
+    registers = [register(address=a, key=str(a)) for a in (10, 0, 1, 4, 200)]
+    assert [(b.address, b.count) for b in plan_blocks(registers, gap=0, max_registers=60)] == [
+        (0, 2),
+        (4, 1),
+        (10, 1),
+        (200, 1),
+    ]
+    assert [(b.address, b.count) for b in plan_blocks(registers, gap=5, max_registers=60)] == [(0, 11), (200, 1)]
+    assert [(b.address, b.count) for b in plan_blocks(registers, gap=5, max_registers=5)] == [(0, 5), (10, 1), (200, 1)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 300), st.sampled_from(RegisterType), st.sampled_from(Function)), min_size=1, max_size=20
+    ),
+    st.integers(0, 30),
+    st.integers(4, 125),
+)
+def test_blocks_reach_every_register_within_limits(
+    places: list[tuple[int, RegisterType, Function]], gap: int, most: int
+) -> None:
+    registers = [register(k, address=a, key=str(i), function=f) for i, (a, k, f) in enumerate(places)]
+    blocks = plan_blocks(registers, gap=gap, max_registers=most)
+    assert sorted(r.key for b in blocks for r in b.registers) == sorted(r.key for r in registers)
+    for block in blocks:
+        assert block.count <= most
+        assert all(r.function is block.function for r in block.registers)
+        assert all(block.address <= r.address and r.end <= block.address + block.count for r in block.registers)
+        values = decode_block(block, [0] * block.count)
+        assert set(values) == {r.key for r in block.registers}
+
+
+def test_an_answer_of_another_length_is_refused() -> None:
+    (block,) = plan_blocks([register(RegisterType.U32)], gap=0, max_registers=60)
+    with pytest.raises(ValueError, match="1 registers came where 2 were asked for"):
+        decode_block(block, [1])
+
+
+def test_shipped_profiles_are_valid() -> None:
+    for name in shipped_profiles():
+        profile = load_profile(name, folder=Path())
+        assert profile.name == name
+        assert {"power", "energy-import", "energy-export"} <= set(profile.quantities)
+
+
+def test_abb_reads_its_register_by_hand() -> None:
+    profile = load_profile("abb-b23", folder=Path())
+    place = register_of(profile, "energy-import", key="oven")
+    assert (place.address, place.function) == (0x5000, Function.HOLDING)
+    assert decode(place, [0, 0, 0x0001, 0x0000]) == 655.36
+
+
+def test_one_s_own_profile_and_its_errors(tmp_path: Path) -> None:
+    text = shipped_profiles()["abb-b23"]
+    (tmp_path / "mine.yaml").write_text(text.replace("unit: W,", "unit: kWh,"))
+    with pytest.raises(EdgePermanentError, match=r"mine\.yaml:7: quantities\.power: unit kWh does not go with kind rate"):
+        load_profile("mine.yaml", folder=tmp_path)
+    (tmp_path / "mine.yaml").write_text(text)
+    assert load_profile("mine.yaml", folder=tmp_path).all_ones_is_absent
+    with pytest.raises(EdgePermanentError, match="known: abb-b23"):
+        load_profile("abb", folder=tmp_path)
+    with pytest.raises(EdgePermanentError, match="cannot be read"):
+        load_profile("none.yaml", folder=tmp_path)
