@@ -15,15 +15,15 @@ from api.periods import By, Period
 from schemas.quantities import QUARTER_MS
 
 _SUMS_BY_INSTANT: LiteralString = """
-SELECT meter.key AS meter, meter_id, bucket, sum(measured) AS measured, sum(estimated) AS estimated,
-       sum(covered_ms) AS covered_ms
+SELECT meter.key AS meter, meter_id, whole, greatest(whole, %(start)s) AS bucket, sum(measured) AS measured,
+       sum(estimated) AS estimated, sum(covered_ms) AS covered_ms
 FROM (
     SELECT meter_id, measured, estimated, covered_ms,
-           CASE WHEN %(by)s = 'hour' THEN date_trunc('hour', quarter, %(zone)s) ELSE quarter END AS bucket
-    FROM consumption WHERE meter_id = ANY (%(meters)s) AND quarter >= %(start)s AND quarter < %(end)s
+           CASE WHEN %(by)s = 'hour' THEN date_trunc('hour', quarter, %(zone)s) ELSE quarter END AS whole
+    FROM consumption WHERE meter_id = ANY (%(meters)s) AND quarter >= %(from_at)s AND quarter < %(end)s
 ) AS c JOIN meter ON meter.id = meter_id
-WHERE %(after_at)s::timestamptz IS NULL OR (bucket, meter.key) > (%(after_at)s, %(after_meter)s)
-GROUP BY bucket, meter_id, meter.key ORDER BY bucket, meter.key LIMIT %(limit)s
+WHERE %(after_at)s::timestamptz IS NULL OR (greatest(whole, %(start)s), meter.key) > (%(after_at)s, %(after_meter)s)
+GROUP BY whole, meter_id, meter.key ORDER BY whole, meter.key LIMIT %(limit)s
 """
 # The bucket is a local date, so that no instant has to be compared with one computed elsewhere.
 _SUMS_BY_DAY: LiteralString = """
@@ -83,11 +83,15 @@ async def sums_by_instant(
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[DictRow]:
-    """Sums by quarter or hour, of buckets that have rows, ordered by bucket and meter, beginning after a key."""
+    """Sums by quarter or hour, of buckets that have rows, ordered by bucket and meter, beginning after a key.
+
+    `whole` is when the bucket begins, `bucket` the same or when the period does.
+    """
     after_at, after_meter = after or (None, None)
     values = {
         "meters": list(meters),
-        "start": max(period.start, after_at) if after_at else period.start,
+        "start": period.start,
+        "from_at": max(period.start, after_at) if after_at else period.start,
         "end": period.end,
         "by": by,
         "zone": period.zone.key,

@@ -111,7 +111,7 @@ async def report(
         roots = [m for m in meters if m["resource"] == resource and m["parent"] is None]
         if roots:
             used = [await _used(connection, roots, days, site.zone) for days in (base, period)]
-            found.append(_indicator(resource, roots, used[0], used[1], made[0], made[1], driver))
+            found.append(_indicator(resource, roots, driver, used=used, made=made))
     return Report(driver=driver, base=made[0], period=made[1], indicators=found)
 
 
@@ -149,6 +149,8 @@ def _made(days: Days, spans: Sequence[DriverSpan], driver: Driver) -> Made:
             f"{name.en} has no value for {listed} (the last day is not counted)",
             f"{name.da} har ingen værdi for {listed} (sidste dag ikke medregnet)",
         )
+    elif sum((span.end - span.first).days for span in spans) > days.count:
+        problem = Text("driver values overlap, so days would count twice", "driverværdier overlapper hinanden")
     elif len(units) > 1 or len(years) > 1:
         problem = Text(
             "driver values of one period have different units or price years",
@@ -179,14 +181,10 @@ def _uncovered(days: Days, spans: Sequence[DriverSpan]) -> Iterator[tuple[date, 
 
 
 def _indicator(
-    resource: Resource,
-    roots: Sequence[DictRow],
-    base: Used,
-    period: Used,
-    made_base: Made,
-    made_period: Made,
-    driver: Driver,
+    resource: Resource, roots: Sequence[DictRow], driver: Driver, *, used: Sequence[Used], made: Sequence[Made]
 ) -> Indicator:
+    base, period = used
+    made_base, made_period = made
     reason = _obstacle(base, period, made_base, made_period)
     judgement, doubts = None, list[Text]()
     if reason is None and made_base.value is not None and made_period.value is not None:

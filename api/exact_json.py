@@ -21,6 +21,9 @@ from schemas.quantities import to_decimal
 Number = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 """An exact number of a response."""
 
+Instant = datetime
+"""An instant of a response, in UTC."""
+
 _RATIO = Context(prec=12)
 
 

@@ -18,13 +18,13 @@ ORDER BY at, meter_id LIMIT %(limit)s
 """
 # A clock that runs ahead is no reason to hide a reading, but a day is where we stop looking.
 _LATEST_SINCE: LiteralString = """
-SELECT DISTINCT ON (meter_id) meter_id, at, value, quality FROM reading
+SELECT DISTINCT ON (meter_id) meter_id, at, value, quality, extract(epoch FROM now() - at) AS age_s FROM reading
 WHERE at > now() - %(window)s::interval AND at < now() + interval '1 day' AND meter_id = ANY (%(meters)s)
 ORDER BY meter_id, at DESC
 """
 # Where the roll-up last saw each silent meter, and the last reading of that quarter (or at its end).
 _LATEST_ROLLED_UP: LiteralString = """
-SELECT m.meter_id, r.at, r.value, r.quality
+SELECT m.meter_id, r.at, r.value, r.quality, extract(epoch FROM now() - r.at) AS age_s
 FROM unnest(%(meters)s::int[]) AS m (meter_id)
 CROSS JOIN LATERAL (
     SELECT quarter FROM consumption AS c

@@ -135,6 +135,12 @@ def apply_site_model(connection: Connection, model: SiteModel) -> list[str]:
         return [f"{what} {key}" for what, key in connection.execute(_LEFT_OVER, {"site": site, **keys})]
 
 
+def apply_site_model_at(database_url: str, model: SiteModel) -> list[str]:
+    """The same on a connection of its own, for callers that are not on one (the API, from a thread)."""
+    with psycopg.connect(database_url, autocommit=True, connect_timeout=10, application_name="afkobling") as connection:
+        return apply_site_model(connection, model)
+
+
 def _refuse_changed_meaning(connection: Connection, *, meters: dict[str, Any], products: dict[str, Any]) -> None:
     found = [
         f"meter {key} has readings as {resource}, {kind}, in {unit}"

@@ -172,6 +172,7 @@ class Subscriber:
             _LOG.error("broker refused the subscription", action="subscribe", reasons=refused)
         else:
             self.subscribed.set()
+            _LOG.info("subscribed", action="subscribe")
 
     def _on_disconnect(
         self, client: mqtt.Client, userdata: object, flags: object, reason: ReasonCode, properties: object

@@ -119,6 +119,7 @@ def convert(header: Sequence[str], rows: Iterable[Row], mapping: Mapping) -> Mea
     if len(cells) > 1 and _naive(cells[0].label) > _naive(cells[-1].label):
         cells.reverse()
     readings = sorted(_readings(cells, mapping, report), key=lambda reading: reading.at_ms)
+    report.listed.sort(key=lambda skip: skip.line)
     report.readings = len(readings)
     report.doubled = len(readings) - len({(reading.meter, reading.at_ms) for reading in readings})
     if readings:

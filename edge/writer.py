@@ -66,7 +66,7 @@ class Writer:
         """Until the outbox has it. What waits meanwhile is bounded by the queue, and drivers wait behind that."""
         if not drafts:
             return
-        backoff = Backoff(initial_s=0.2, cap_s=10)
+        backoff = Backoff(initial_s=0.2, cap_s=2)
         while (error := await self._try_append(drafts)) is not None:
             self._counters.outbox_failures.inc()
             if self._seldom.due("failure"):

@@ -100,12 +100,18 @@ def roll_up(readings: ReadingTable, rules: MeterRules, *, from_ms: Ints, to_ms: 
     return _sum_by_quarter(spans, from_ms=from_ms, to_ms=to_ms)
 
 
+def billionths(canonical: Floats) -> Ints:
+    """Canonical units as whole billionths. The whole part is scaled apart, as a large product would lose digits."""
+    whole = np.floor(canonical)
+    return np.asarray(whole.astype(np.int64) * SCALE + np.rint((canonical - whole) * SCALE).astype(np.int64))
+
+
 def _register_spans(readings: ReadingTable, rules: MeterRules) -> _Spans:
     """Between neighbouring register values, rounded before they are subtracted so that differences telescope."""
     pair = _neighbours(readings, rules, KindCode.COUNTER)
-    register = np.rint(readings.value * rules.factor[readings.meter] * SCALE)
     # Registers of other kinds of meter are not used; only counters' must fit.
-    register = np.where(rules.kind[readings.meter] == KindCode.COUNTER, register, 0).astype(np.int64)
+    is_counter = rules.kind[readings.meter] == KindCode.COUNTER
+    register = billionths(np.where(is_counter, readings.value * rules.factor[readings.meter], 0.0))
     quantity = register[pair + 1] - register[pair]
     kept = pair[quantity >= 0]
     meter, start, end = readings.meter[kept], readings.at[kept], readings.at[kept + 1]
@@ -127,7 +133,7 @@ def _interval_spans(readings: ReadingTable, rules: MeterRules) -> _Spans:
         meter=meter,
         start=end - rules.interval_ms[meter],
         end=end,
-        quantity=np.rint(readings.value[row] * rules.factor[meter] * SCALE).astype(np.int64),
+        quantity=billionths(readings.value[row] * rules.factor[meter]),
         is_estimated=_doubtful(readings, row),
     )
 

@@ -45,8 +45,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge.agent import run
     from edge.configuration import load_configuration
 
+    configuration = load_configuration(Path(arguments.config), os.environ)
     _configure_logs()
-    return run(load_configuration(Path(arguments.config), os.environ), until_stored=arguments.until_stored)
+    return run(configuration, until_stored=arguments.until_stored)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -93,5 +94,4 @@ def _configure_logs() -> None:
             structlog.dev.ConsoleRenderer() if to_person else structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )

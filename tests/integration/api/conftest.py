@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from api.app import create_app
+from api.settings import ApiSettings
 from api.site_model import apply_site_model
+from deploy.commands.token import create_token
 from schemas.configuration import parse_configuration
+from schemas.quantities import SCALE
 from schemas.site import SiteModel
 
 SITE = """
@@ -22,8 +32,8 @@ agents:
   - {id: cabinet-1}
 meters:
   - {id: main, agent: cabinet-1, resource: energy, carrier: electricity, unit: kWh, kind: counter}
-  - {id: power-1, agent: cabinet-1, resource: energy, carrier: electricity, unit: kWh, kind: counter, line: line-1, parent: main}
-  - {id: power-2, agent: cabinet-1, resource: energy, carrier: electricity, unit: kWh, kind: counter, line: line-2, parent: main}
+  - {id: power-1, agent: cabinet-1, resource: energy, unit: kWh, kind: counter, line: line-1, parent: main}
+  - {id: power-2, agent: cabinet-1, resource: energy, unit: kWh, kind: counter, line: line-2, parent: main}
   - id: air
     agent: cabinet-1
     resource: energy
@@ -56,3 +66,106 @@ def site(connection) -> SiteModel:
     model = site_model()
     apply_site_model(connection, model)
     return model
+
+
+OTHER = SITE.replace("acme, name: Acme A/S", "rival, name: Rival").replace(
+    "odense, name: Odense", "aarhus, name: Aarhus"
+)
+
+
+@pytest.fixture
+def other_site(connection) -> SiteModel:
+    """A site of another organisation."""
+    model = site_model(OTHER)
+    apply_site_model(connection, model)
+    return model
+
+
+@asynccontextmanager
+async def serving(database_url, token="", **settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API in front of that database."""
+    app = create_app(ApiSettings(database_url=SecretStr(database_url), **settings))
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
+            yield client
+
+
+@pytest.fixture
+def make_token(database_url):
+    """Make a token of an organisation."""
+
+    def make(organisation="acme", scopes=("read", "write"), days=90) -> str:
+        return create_token(database_url, organisation=organisation, name="test", scopes=list(scopes), days=days)[0]
+
+    return make
+
+
+@pytest.fixture
+async def client(database_url, site, make_token):
+    """A client with a token of the site's organisation that may read and write."""
+    async with serving(database_url, make_token()) as opened:
+        yield opened
+
+
+class Store:
+    """Puts rows straight into the tables, as collector and roll-up would."""
+
+    def __init__(self, connection) -> None:
+        self.connection = connection
+
+    def number(self, meter) -> int:
+        return int(self.connection.execute("SELECT id FROM meter WHERE key = %s ORDER BY id", [meter]).fetchone()[0])
+
+    def consume(self, meter, start, quantities, estimated=0.0, covered_ms=900_000) -> None:
+        """Canonical quantities of the quarters from `start` on; None leaves one out."""
+        number = self.number(meter)
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO consumption VALUES (%s, %s, %s, %s, %s)",
+                [
+                    (
+                        number,
+                        start + i * timedelta(minutes=15),
+                        round(quantity * SCALE),
+                        round(estimated * SCALE),
+                        covered_ms,
+                    )
+                    for i, quantity in enumerate(quantities)
+                    if quantity is not None
+                ],
+            )
+
+    def run(self, line, key, state, start, end, product=None) -> None:
+        self.connection.execute(
+            """
+            INSERT INTO run (line_id, key, state, product_id, start_at, end_at, said_at)
+            SELECT line.id, %(key)s, %(state)s, (SELECT id FROM product WHERE key = %(product)s), %(start)s, %(end)s,
+                   now()
+            FROM line WHERE key = %(line)s
+            """,
+            {"line": line, "key": key, "state": state, "start": start, "end": end, "product": product},
+        )
+
+    def read(self, meter, at, value, quality=0) -> None:
+        self.connection.execute("INSERT INTO reading VALUES (%s, %s, %s, %s)", [self.number(meter), at, value, quality])
+
+    def drive(self, driver, first, end, value, unit="DKK", price_year: int | None = 2025) -> None:
+        self.connection.execute(
+            """
+            INSERT INTO driver_value (organisation_id, site_id, driver, from_date, to_date, value, unit, price_year,
+                                      source)
+            SELECT organisation_id, id, %s, %s, %s, %s, %s, %s, 'test' FROM site WHERE key = 'odense'
+            """,
+            [driver, first, end, value, unit, price_year],
+        )
+
+
+@pytest.fixture
+def store(connection, site) -> Store:
+    return Store(connection)
+
+
+def utc(text) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from psycopg import sql
 from deploy import migrate as module
 from deploy.migrate import DatabaseAwayError, MigrationRefusedError, migrate
 from schemas.sql import Migration, migrations
+from tests.conftest import database_on
 
 pytestmark = pytest.mark.stack
 
@@ -18,10 +20,10 @@ pytestmark = pytest.mark.stack
 @pytest.fixture
 def empty_url(database_url):
     """A database without any schema, beside the migrated one."""
-    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"] + "_empty"
+    name = f"{urlsplit(database_url).path[1:]}_empty"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-    yield database_url.replace(f"/{name.removesuffix('_empty')}", f"/{name}")
+    yield database_on(database_url, name)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -6,11 +6,12 @@ import pytest
 
 from api.errors import ModelRefusedError
 from api.site_model import apply_site_model
+from schemas.site import SiteModel
 
 pytestmark = pytest.mark.stack
 
 
-def _changed(site, **meters):
+def _changed(site: SiteModel, **meters) -> SiteModel:
     return site.model_copy(
         update={"meters": [m.model_copy(update=meters.get(m.id.replace("-", "_"), {})) for m in site.meters]}
     )

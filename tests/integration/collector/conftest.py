@@ -147,4 +147,4 @@ def readings(
 
 def query(database_url: str, statement: str, *arguments: Any) -> list[Any]:
     with psycopg.connect(database_url) as connection:
-        return connection.execute(statement, arguments).fetchall()  # type: ignore[arg-type]
+        return connection.execute(statement, arguments).fetchall()

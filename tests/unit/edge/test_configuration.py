@@ -36,6 +36,11 @@ drivers:
 """
 
 
+@pytest.fixture(autouse=True)
+def _only_this_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.cli.COMMANDS", ("edge",))
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "edge.yaml"
     path.write_text(text)

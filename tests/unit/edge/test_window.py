@@ -54,12 +54,15 @@ def test_unanswered_is_not_repeated_but_unconfirmed_is_with_growing_waits() -> N
     assert w.overdue(90) == [11]
 
 
-def test_refused_is_tried_again_without_growing_waits() -> None:
+def test_refused_is_tried_again_soon_then_less_often() -> None:
     w = window()
-    for now_s in (0, 30, 60, 90):
+    now_s = 0.0
+    for wait_s in (1, 2, 4, 8, 16, 30, 30):
         send(w, 11, now_s=now_s)
         answer(w, 11, was_taken=False)
-        assert w.overdue(now_s + 30) == [11]
+        assert w.overdue(now_s + wait_s - 0.1) == []
+        now_s += wait_s
+        assert w.overdue(now_s) == [11]
 
 
 def test_progress_gives_the_rest_its_time_again() -> None:

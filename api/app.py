@@ -1,0 +1,63 @@
+"""The API put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from api import problems
+from api.auth import Gate
+from api.database import make_pool
+from api.metrics import Meter
+from api.problems import Problem
+from api.routes import consumption, drivers, indicators, ledger, page, probes, site
+from api.settings import ApiSettings
+
+_PROBLEMS = {
+    401: "No token, or one that is not known or has expired",
+    403: "The token lacks the scope",
+    404: "Not there, or another organisation's",
+    422: "A value can't be taken as it is",
+    503: "The database is away or busy",
+}
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """The application. It opens its pool when the server starts it, also while the database is away."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        pool = make_pool(settings)
+        await pool.open(wait=False)
+        app.state.pool = pool
+        try:
+            yield
+        finally:
+            await pool.close(timeout=5)
+
+    app = FastAPI(
+        title="Afkobling",
+        summary="Whether a factory makes more while using less",
+        version=version("afkobling"),
+        lifespan=lifespan,
+        # Their pages load scripts from elsewhere, which a factory's network does not reach.
+        docs_url=None,
+        redoc_url=None,
+        responses={
+            status: {"description": text, "model": Problem, "content": {problems.MEDIA_TYPE: {}}}
+            for status, text in _PROBLEMS.items()
+        },
+    )
+    app.state.settings = settings
+    app.state.registry = CollectorRegistry()
+    problems.install(app)
+    app.add_middleware(Gate)
+    app.add_middleware(Meter, registry=app.state.registry)
+    # `page` comes last, so that nothing of it can stand before a resource.
+    for part in (probes, site, consumption, indicators, drivers, ledger, page):
+        app.include_router(part.router)
+    return app

@@ -1,0 +1,213 @@
+"""The site model: who, where and what."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api import readings_store, site_store
+from api.auth import SignedIn
+from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
+from api.database import Database
+from api.exact_json import Answer, Instant, reply
+from api.problems import ProblemError
+from api.settings import ApiSettings
+from api.site_model import apply_site_model_at
+from api.site_store import OwnSite
+from schemas.resources import MeterKind, Quality, Resource
+from schemas.site import Agent, Line, Meter, Product, Share, SiteModel
+
+router = APIRouter(prefix="/v1", tags=["site model"])
+
+
+class Named(Answer):
+    id: str
+    name: str
+
+
+class SiteAnswer(Named):
+    time_zone: str
+
+
+class ProductAnswer(Named):
+    unit: str
+    family: str | None
+    mass_kg: float | None
+
+
+class MeterAnswer(Named):
+    """A meter; spans in milliseconds. `canonical_factor`: canonical units for one of `unit` (a rate's: an hour)."""
+
+    agent: str
+    resource: Resource
+    unit: str
+    kind: MeterKind
+    carrier: str | None
+    line: str | None
+    parent: str | None
+    conversion: float | None
+    max_gap: int
+    interval: int | None
+    share: Share | None
+    canonical_unit: str
+    canonical_factor: float
+
+
+class LatestReading(Answer):
+    """A meter's last reading, in its own unit. All but `meter` and `unit` are null when it is silent for 30 days."""
+
+    meter: str
+    name: str
+    resource: Resource
+    unit: str
+    at: Instant | None
+    value: float | None
+    quality: str | None
+    age_s: Annotated[float | None, Field(description="seconds since then, by the server's clock")]
+
+
+class ModelAnswer(Answer):
+    """The model as it is now, and the parts that it has from before but the request did not name."""
+
+    model: SiteModel
+    left_over: list[str]
+
+
+@router.get("/organisation", response_model=Named)
+async def organisation(caller: SignedIn, connection: Database) -> Response:
+    """The organisation behind the token."""
+    return reply(Named(**await site_store.organisation(connection, caller.organisation_id)))
+
+
+@router.get("/sites", response_model=Page[SiteAnswer])
+async def sites(caller: SignedIn, connection: Database, limit: Limit = 1000, cursor: CursorText = None) -> Response:
+    """The organisation's sites."""
+    (after,) = decode_cursor(cursor, str) if cursor else ("",)
+    rows = await site_store.sites(connection, organisation_id=caller.organisation_id, after=after, limit=limit + 1)
+    return reply(page_of([SiteAnswer(**row) for row in rows], limit, lambda site: (site.id,)))
+
+
+@router.get("/sites/{site}", response_model=SiteAnswer)
+async def site(site: OwnSite) -> Response:
+    """One site."""
+    return reply(SiteAnswer(id=site.key, name=site.name, time_zone=site.time_zone))
+
+
+@router.get("/sites/{site}/lines", response_model=Page[Named])
+async def lines(site: OwnSite, connection: Database) -> Response:
+    """The site's lines."""
+    return reply(_whole([Named(**row) for row in await site_store.lines(connection, site)]))
+
+
+@router.get("/sites/{site}/lines/{line}", response_model=Named)
+async def line(line: str, site: OwnSite, connection: Database) -> Response:
+    """One line."""
+    return reply(Named(**site_store.only(await site_store.lines(connection, site, line), "line")))
+
+
+@router.get("/sites/{site}/products", response_model=Page[ProductAnswer])
+async def products(site: OwnSite, connection: Database) -> Response:
+    """The site's products."""
+    return reply(_whole([ProductAnswer(**row) for row in await site_store.products(connection, site)]))
+
+
+@router.get("/sites/{site}/products/{product}", response_model=ProductAnswer)
+async def product(product: str, site: OwnSite, connection: Database) -> Response:
+    """One product."""
+    return reply(ProductAnswer(**site_store.only(await site_store.products(connection, site, product), "product")))
+
+
+@router.get("/sites/{site}/agents", response_model=Page[Named])
+async def agents(site: OwnSite, connection: Database) -> Response:
+    """The site's agents."""
+    return reply(_whole([Named(**row) for row in await site_store.agents(connection, site)]))
+
+
+@router.get("/sites/{site}/agents/{agent}", response_model=Named)
+async def agent(agent: str, site: OwnSite, connection: Database) -> Response:
+    """One agent."""
+    return reply(Named(**site_store.only(await site_store.agents(connection, site, agent), "agent")))
+
+
+@router.get("/sites/{site}/meters", response_model=Page[MeterAnswer])
+async def meters(site: OwnSite, connection: Database) -> Response:
+    """The site's meters."""
+    return reply(_whole([MeterAnswer(**row) for row in await site_store.meters(connection, site)]))
+
+
+@router.get("/sites/{site}/meters/latest", response_model=Page[LatestReading])
+async def latest(site: OwnSite, connection: Database) -> Response:
+    """The last reading of each meter, for a page that shows them live."""
+    found = await site_store.meters(connection, site)
+    last = await readings_store.latest_readings(connection, [meter["number"] for meter in found])
+    return reply(_whole([_latest(meter, last.get(meter["number"])) for meter in found]))
+
+
+@router.get("/sites/{site}/meters/{meter}", response_model=MeterAnswer)
+async def meter(meter: str, site: OwnSite, connection: Database) -> Response:
+    """One meter."""
+    return reply(MeterAnswer(**site_store.only(await site_store.meters(connection, site, meter), "meter")))
+
+
+@router.get("/sites/{site}/model", response_model=SiteModel)
+async def model(site: OwnSite, connection: Database) -> Response:
+    """The whole model, which PUT takes back as it is."""
+    return reply(await _model(site, connection))
+
+
+@router.put("/sites/{site}/model", response_model=ModelAnswer)
+async def put_model(site: str, body: SiteModel, request: Request, caller: SignedIn) -> Response:
+    """Add and change what the model says, all or nothing. Nothing is removed: `left_over` lists what it omits."""
+    if body.organisation.id != caller.organisation or body.site.id != site:
+        raise ProblemError(
+            HTTPStatus.CONFLICT,
+            "model-refused",
+            "organisation.id must be the token's organisation and site.id the site in the address",
+        )
+    settings: ApiSettings = request.app.state.settings
+    left_over = await run_in_threadpool(apply_site_model_at, settings.database_url.get_secret_value(), body)
+    return reply(ModelAnswer(model=body, left_over=left_over))
+
+
+async def _model(site: site_store.SiteRow, connection: Database) -> SiteModel:
+    return SiteModel.model_validate(
+        {
+            "organisation": await site_store.organisation(connection, site.organisation_id),
+            "site": {"id": site.key, "name": site.name, "time_zone": site.time_zone},
+            "lines": [_fields(row, Line) for row in await site_store.lines(connection, site)],
+            "products": [_fields(row, Product) for row in await site_store.products(connection, site)],
+            "agents": [_fields(row, Agent) for row in await site_store.agents(connection, site)],
+            "meters": [_fields(row, Meter) for row in await site_store.meters(connection, site)],
+        }
+    )
+
+
+def _fields(row: dict[str, Any], model: type[Line | Product | Agent | Meter]) -> dict[str, Any]:
+    return {name: row[name] for name in model.model_fields}
+
+
+def _latest(meter: dict[str, Any], reading: dict[str, Any] | None) -> LatestReading:
+    return LatestReading(
+        meter=meter["id"],
+        name=meter["name"],
+        resource=meter["resource"],
+        unit=meter["unit"],
+        at=reading["at"] if reading else None,
+        value=reading["value"] if reading else None,
+        quality=quality_name(reading["quality"]) if reading else None,
+        age_s=float(reading["age_s"]) if reading else None,
+    )
+
+
+def quality_name(quality: int) -> str:
+    """What the source said of a reading; a number that is not ours is shown as it is."""
+    return Quality(quality).name.lower() if quality in set(Quality) else str(quality)
+
+
+def _whole(items: list[Any]) -> Page[Any]:
+    return Page(items=items, next=None)

@@ -1,0 +1,199 @@
+"""The roll-up on the real TimescaleDB: whatever the order of arrival, the same whole numbers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from api.site_model import apply_site_model
+from collector.batch import Batch, Checked, ReadingRows
+from collector.meter_index import load_meter_index
+from collector.rollup import roll_up_once
+from collector.store import ROLLUP_GATE, write_batch
+from schemas.configuration import parse_configuration
+from schemas.quantities import QUARTER_MS, SCALE
+from schemas.site import SiteModel
+from tests.integration.collector.conftest import wait_for
+
+pytestmark = pytest.mark.stack
+
+T0 = 1_795_298_400_000 // QUARTER_MS * QUARTER_MS
+MIN = 60_000
+Triple = tuple[str, int, float]
+
+SITE = """
+organisation: {id: acme}
+site: {id: hall, time_zone: Europe/Copenhagen}
+agents: [{id: cabinet}]
+meters:
+  - {id: counter, agent: cabinet, resource: energy, unit: kWh, kind: counter}
+  - {id: slow, agent: cabinet, resource: water, unit: l, kind: counter, max_gap: 2h}
+  - {id: interval, agent: cabinet, resource: energy, unit: kWh, kind: interval, interval: 20min}
+  - {id: rate, agent: cabinet, resource: energy, unit: kW, kind: rate, max_gap: 40min}
+"""
+
+
+@pytest.fixture
+def connection(database_url: str) -> Any:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        apply_site_model(connection, parse_configuration(SITE, name="site.yaml", model=SiteModel))
+        yield connection
+
+
+def _store(connection: psycopg.Connection, readings: list[Triple]) -> None:
+    """Through the collector's own transaction, as readings from (meter, ms, value)."""
+    ids: dict[str, int] = dict(connection.execute("SELECT key, id FROM meter").fetchall())
+    rows = ReadingRows(
+        meter_id=np.array([ids[meter] for meter, _, _ in readings], np.int32),
+        at=np.array([at for _, at, _ in readings], np.int64),
+        value=np.array([value for _, _, value in readings], np.float64),
+        quality=np.zeros(len(readings), np.int16),
+        source=np.zeros(len(readings), np.int32),
+        row=np.arange(len(readings), dtype=np.int32),
+    )
+    message = Checked(place=None, readings=len(readings), message=None)
+    write_batch(connection, Batch(messages=(message,), rows=rows), model_version=load_meter_index(connection).version)
+
+
+def _settle(connection: psycopg.Connection, due_ms: int) -> None:
+    while roll_up_once(connection, due_ms=due_ms).is_behind:
+        pass
+
+
+def _consumption(connection: psycopg.Connection) -> list[Any]:
+    return connection.execute(
+        "SELECT key, quarter, measured, estimated, covered_ms FROM consumption JOIN meter ON meter.id = meter_id "
+        "ORDER BY key, quarter"
+    ).fetchall()
+
+
+def _rebuilt(connection: psycopg.Connection, due_ms: int) -> list[Any]:
+    """What comes out when everything right of the readings is deleted and computed again."""
+    connection.execute("TRUNCATE consumption, pending, open_end")
+    connection.execute("UPDATE rollup_progress SET closed_to = NULL, computed_to = NULL")
+    _settle(connection, due_ms)
+    return _consumption(connection)
+
+
+def _factory(seed: int) -> list[Triple]:
+    """Four meters with gaps, silence, falls and instants on and off the edges of quarters."""
+    rng = random.Random(seed)
+    readings: list[Triple] = []
+    for meter, cadence in (("counter", 2), ("slow", 35), ("interval", 20), ("rate", 7)):
+        at, value = T0 + rng.choice([0, 0, 1234]), 100.0
+        while at < T0 + 16 * QUARTER_MS:
+            value += round(rng.random() * 5, 2)
+            if rng.random() < 0.03:
+                value = 1.0
+            readings.append((meter, at, value))
+            at += cadence * MIN * (rng.choice([1, 1, 1, 1, 1, 12]) if meter != "interval" else rng.choice([1, 1, 2]))
+            at += rng.choice([0, 0, 777])
+    return readings
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_order_of_arrival_gives_what_a_rebuild_gives(connection: psycopg.Connection, seed: int) -> None:
+    rng = random.Random(1000 + seed)
+    # Most come in order, some late, a few very late; the roll-up runs in between.
+    arrivals = sorted(
+        _factory(seed), key=lambda r: r[1] + rng.choice([0] * 8 + [40 * MIN, 5 * 60 * MIN]) * rng.random()
+    )
+    at = 0
+    while at < len(arrivals):
+        size = rng.randint(1, 60)
+        batch = arrivals[at : at + size]
+        _store(connection, batch)
+        at += size
+        roll_up_once(connection, due_ms=max(a for _, a, _ in batch) + rng.choice([0, 20_000, 20 * MIN]))
+    due = T0 + 20 * QUARTER_MS
+    _settle(connection, due)
+    incremental = _consumption(connection)
+    assert len(incremental) > 30
+    assert incremental == _rebuilt(connection, due)
+
+
+def test_a_late_reading_changes_its_neighbourhood_only(connection: psycopg.Connection) -> None:
+    year = 365 * 96 * QUARTER_MS
+    old = [("counter", T0 - year + i * 5 * MIN, 100.0 + i) for i in range(12) if i != 6]
+    _store(connection, old + [("counter", T0 + i * 5 * MIN, 1000.0 + i) for i in range(12)])
+    _settle(connection, T0 + 4 * QUARTER_MS)
+    before = _consumption(connection)
+    _store(connection, [("counter", T0 - year + 30 * MIN, 106.9)])
+    step = roll_up_once(connection, due_ms=T0 + 4 * QUARTER_MS)
+    # The quarters that the neighbours stand in: 25 to 35 minutes past, of a year of 35,040 quarters.
+    assert (step.recomputed, step.quarters) == (1, 2)
+    after = _consumption(connection)
+    assert [a for a, b in zip(after, before, strict=True) if a != b] == [after[1], after[2]]
+    assert after == _rebuilt(connection, T0 + 4 * QUARTER_MS)
+
+
+def test_a_year_of_silence_keeps_its_total_as_estimated(connection: psycopg.Connection) -> None:
+    year = 365 * 96
+    _store(connection, [("counter", T0, 0.0), ("counter", T0 + year * QUARTER_MS, 35040.0)])
+    _settle(connection, T0 + (year + 1) * QUARTER_MS)
+    rows = connection.execute("SELECT count(*), sum(measured), sum(estimated), sum(covered_ms) FROM consumption")
+    assert rows.fetchone() == (year, 0, 35040 * SCALE, 0)
+
+
+def test_a_silent_meter_has_no_consumption_and_no_zero(connection: psycopg.Connection) -> None:
+    _store(connection, [("counter", T0, 1.0), ("counter", T0 + 5 * MIN, 2.0)])
+    _settle(connection, T0 + 8 * QUARTER_MS)
+    assert [row[2:] for row in _consumption(connection)] == [(SCALE, 0, 5 * MIN)]
+    _store(connection, [("counter", T0 + 7 * QUARTER_MS + 10 * QUARTER_MS, 9.0)])
+    _settle(connection, T0 + 20 * QUARTER_MS)
+    assert sum(row[2] + row[3] for row in _consumption(connection)) == 8 * SCALE
+
+
+def test_closing_waits_for_a_writer_that_saw_the_old_edge(connection: psycopg.Connection, database_url: str) -> None:
+    """A reading that is being written while its quarter closes is counted, or leaves a note: never neither."""
+    import threading
+
+    _store(connection, [("counter", T0, 1.0)])
+    _settle(connection, T0 + QUARTER_MS)
+    with psycopg.connect(database_url) as writer:
+        writer.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ROLLUP_GATE])
+        closing = threading.Thread(
+            target=lambda: _settle_apart(database_url, T0 + 4 * QUARTER_MS), name="closing", daemon=True
+        )
+        closing.start()
+        wait_for(
+            lambda: (
+                connection.execute(
+                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                ).fetchone()
+                == (1,)
+            ),
+            "the closing to wait",
+        )
+        writer.execute(
+            "INSERT INTO reading SELECT id, to_timestamp(%s / 1000.0), 3.0, 0 FROM meter WHERE key = 'counter'",
+            [T0 + 20 * MIN],
+        )
+    closing.join(30)
+    assert sum(row[2] + row[3] for row in _consumption(connection)) == 2 * SCALE
+
+
+def _settle_apart(database_url: str, due_ms: int) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        _settle(connection, due_ms)
+
+
+def test_a_clock_that_goes_back_does_not_open_what_is_closed(connection: psycopg.Connection) -> None:
+    _store(connection, [("counter", T0, 1.0), ("counter", T0 + QUARTER_MS, 2.0)])
+    _settle(connection, T0 + 4 * QUARTER_MS)
+    step = roll_up_once(connection, due_ms=T0 + 2 * QUARTER_MS)
+    assert step.closed_to_ms == T0 + 4 * QUARTER_MS
+
+
+def test_a_stop_between_closing_and_computing_loses_nothing(connection: psycopg.Connection) -> None:
+    _store(connection, [("counter", T0 + i * 5 * MIN, float(i)) for i in range(13)])
+    # As if killed right after the edge had moved.
+    connection.execute("UPDATE rollup_progress SET closed_to = to_timestamp(%s / 1000.0)", [T0 + 4 * QUARTER_MS])
+    _store(connection, [("slow", T0 + 5 * MIN, 1.0), ("slow", T0 + 50 * MIN, 46.0)])
+    _settle(connection, T0 + 4 * QUARTER_MS)
+    assert _consumption(connection) == _rebuilt(connection, T0 + 4 * QUARTER_MS)
+    assert sum(row[2] + row[3] for row in _consumption(connection) if row[0] == "counter") == 12 * SCALE
