@@ -14,7 +14,7 @@ from api.auth import Gate
 from api.database import make_pool
 from api.metrics import Meter
 from api.problems import Problem
-from api.routes import consumption, drivers, indicators, ledger, page, probes, site
+from api.routes import consumption, decoupling, drivers, indicators, ledger, page, probes, site
 from api.settings import ApiSettings
 
 _PROBLEMS = {
@@ -58,6 +58,6 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.add_middleware(Gate)
     app.add_middleware(Meter, registry=app.state.registry)
     # `page` comes last, so that nothing of it can stand before a resource.
-    for part in (probes, site, consumption, indicators, drivers, ledger, page):
+    for part in (probes, site, consumption, indicators, decoupling, drivers, ledger, page):
         app.include_router(part.router)
     return app

@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from api import consumption_store, runs_store, site_store
 from api.consumption_store import Columns
 from api.database import Connection
-from api.indicators.attribution import Attribution, Flow, attribute
+from api.indicators.attribution import Attribution, attribute
+from api.indicators.flows import Flow
 from api.indicators.intensity import ProductUnit
 from api.indicators.lines import Grid, Run
 from api.periods import Period

@@ -13,7 +13,7 @@ from edge.broker_url import BrokerUrl, parse_broker_url
 from edge.drivers import DriverKind, DriverSettings, find_driver
 from edge.errors import EdgePermanentError, UnknownDriverError
 from edge.outbox import WhenFull
-from schemas.configuration import ConfigurationError, Problem, SelfChecking, parse_configuration, problems_in
+from schemas.configuration import ConfigurationError, Problem, SelfChecking, parse_configuration, problems_in, with_line
 from schemas.durations import SpanMs
 from schemas.topics import AgentAddress, Key
 from schemas.wire import MAX_READINGS
@@ -128,7 +128,15 @@ def load_configuration(path: Path, environment: Mapping[str, str]) -> EdgeConfig
         raise EdgePermanentError(f"{path} cannot be read: {error.strerror}; give the file with --config") from error
     except UnicodeDecodeError as error:
         raise EdgePermanentError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
-    return resolve(parse_configuration(text, name=str(path), model=EdgeSettings), path, environment)
+    configuration = resolve(parse_configuration(text, name=str(path), model=EdgeSettings), path, environment)
+    missing = [
+        Problem(location=("tls", name), message=f"there is no file {file}; check the path")
+        for name, file in configuration.tls
+        if file is not None and not file.is_file()
+    ]
+    if missing:
+        raise ConfigurationError([with_line(text, name=str(path), problem=problem) for problem in missing])
+    return configuration
 
 
 def resolve(settings: EdgeSettings, path: Path, environment: Mapping[str, str]) -> EdgeConfiguration:

@@ -77,7 +77,7 @@ class Outbox:
         self._lock = Lock(path)
         try:
             self._db = self._open()
-            self._state = self._load()
+            self._state = self._guarded(self._load)
         except BaseException:
             self._lock.release()
             raise

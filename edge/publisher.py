@@ -7,22 +7,19 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-import structlog
 from pydantic import ValidationError
 
 from edge.backoff import Backoff
-from edge.broker import NO_SUBSCRIBERS, Answer, BrokerConnection, Identity, Limits, explain
+from edge.broker import NO_SUBSCRIBERS, BrokerConnection, Identity, Limits
 from edge.configuration import EdgeConfiguration
 from edge.counters import Counters
 from edge.errors import BrokerUnavailableError, ForeignConfirmationError, OutboxUnavailableError
 from edge.messages import encode_meters, encode_status
-from edge.notices import Seldom
 from edge.outbox import Outbox, Waiting
+from edge.publisher_notes import PublisherNotes
 from edge.window import Window
 from schemas.topics import AgentAddress, Kind
 from schemas.wire import OfferedMeter, OutboxState, Stored
-
-log = structlog.get_logger()
 
 _STATUS_S = 10.0
 _STEADY_S = 10.0
@@ -58,7 +55,7 @@ class Publisher:
         self._progress = asyncio.Event()
         self._stopping = asyncio.Event()
         self._drain_until_s = 0.0
-        self._seldom = Seldom()
+        self._notes = PublisherNotes(configuration.broker, counters)
 
     def wake(self) -> None:
         """There is something new in the outbox."""
@@ -88,15 +85,15 @@ class Publisher:
             clean = False
             try:
                 limits = await connection.open()
-                self._note_connected(limits)
+                self._notes.connected(limits)
                 clean = await self._serve(connection, limits)
             except BrokerUnavailableError as error:
-                self._note_lost(str(error))
+                self._notes.lost(str(error))
             finally:
                 self._counters.online.set(0)
                 await connection.close(clean=clean)
             if connection.lost and not clean:
-                self._note_lost(connection.lost)
+                self._notes.lost(connection.lost)
             if time.monotonic() - began_s > _STEADY_S:
                 backoff.reset()
             await self._pause(0 if self._stopping.is_set() else backoff.next_s())
@@ -126,7 +123,7 @@ class Publisher:
             seq = session.window.note_answered(answer.mid, was_taken=taken)
             # Nobody need listen to status or meters: they are retained.
             if not taken and (seq is not None or answer.reason.is_failure):
-                self._note_refused(answer, seq)
+                self._notes.refused(answer, seq)
 
     async def _hear_stored(self, connection: BrokerConnection, session: _Session) -> None:
         """Of several confirmations only the furthest costs a write."""
@@ -134,11 +131,11 @@ class Publisher:
             try:
                 stored = Stored.model_validate_json(connection.arrivals.popleft())
             except ValidationError as error:
-                self._note_strange("a `stored` message cannot be read", str(error))
+                self._notes.strange("a `stored` message cannot be read", str(error))
                 continue
             if stored.epoch != self._outbox.epoch:
                 # Usual once after a new outbox: the broker still keeps the word about the one before.
-                self._note_strange("a `stored` message is of another epoch", stored.epoch)
+                self._notes.strange("a `stored` message is of another epoch", stored.epoch)
             elif session.stored is None or stored.seq > session.stored.seq:
                 session.stored = stored
         await self._confirm(session)
@@ -151,12 +148,12 @@ class Publisher:
         try:
             await asyncio.to_thread(self._outbox.confirm, stored.epoch, stored.seq)
         except ForeignConfirmationError as error:
-            self._note_strange("a `stored` message is refused", str(error))
+            self._notes.strange("a `stored` message is refused", str(error))
             session.stored = None
             return
         except OutboxUnavailableError as error:
             # Kept in `session.stored`, so tried again at the next turn.
-            self._note_outbox_failure(error)
+            self._notes.outbox_failure(error)
             return
         session.stored = None
         self._counters.confirmed.inc(max(0, stored.seq - before))
@@ -172,20 +169,13 @@ class Publisher:
                 again = await asyncio.to_thread(self._outbox.window, overdue[0] - 1, overdue[-1] - overdue[0] + 1)
                 wanted = set(overdue)
                 sent = self._publish(connection, session, [waiting for waiting in again if waiting.seq in wanted])
-                self._counters.resent.inc(sent)
-                if self._seldom.due("resent"):
-                    log.warning(
-                        "messages are published again, as the collector has not confirmed them",
-                        action="publish.again",
-                        messages=len(overdue),
-                        first_seq=overdue[0],
-                    )
+                self._notes.again(sent, first_seq=overdue[0])
             while session.window.room and connection.lost is None:
                 fresh = await asyncio.to_thread(self._outbox.window, session.window.last_seq, session.window.room)
                 if not self._publish(connection, session, fresh):
                     break
         except OutboxUnavailableError as error:
-            self._note_outbox_failure(error)
+            self._notes.outbox_failure(error)
 
     def _publish(self, connection: BrokerConnection, session: _Session, messages: Sequence[Waiting]) -> int:
         count = 0
@@ -195,15 +185,7 @@ class Publisher:
             largest = session.limits.max_packet_bytes
             if largest is not None and size > largest:
                 # Sent all the same, it would end the connection, again and again.
-                if self._seldom.due("too large"):
-                    log.error(
-                        "a message is larger than the broker accepts and blocks those behind it; raise the broker's "
-                        "limit, and lower batch.size for what comes after",
-                        action="publish.too_large",
-                        seq=waiting.seq,
-                        size_bytes=size,
-                        broker_limit_bytes=largest,
-                    )
+                self._notes.too_large(waiting.seq, size_bytes=size, limit_bytes=largest)
                 break
             mid = connection.publish(topic, waiting.payload)
             if mid is None:
@@ -256,47 +238,6 @@ class Publisher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-
-    def _note_connected(self, limits: Limits) -> None:
-        self._counters.connections.inc()
-        self._counters.online.set(1)
-        self._seldom.forget("broker")
-        log.info(
-            "connected to the broker",
-            action="broker.connected",
-            broker=str(self._configuration.broker),
-            receive_maximum=limits.receive_maximum,
-            max_packet_bytes=limits.max_packet_bytes,
-        )
-
-    def _note_lost(self, reason: str) -> None:
-        self._counters.connection_failures.inc()
-        if self._seldom.due("broker"):
-            log.warning(
-                "not connected to the broker; it is tried again, and readings are kept in the outbox",
-                action="broker.lost",
-                reason=reason,
-            )
-
-    def _note_refused(self, answer: Answer, seq: int | None) -> None:
-        self._counters.refusals.labels(str(answer.reason)).inc()
-        if self._seldom.due(("refused", answer.reason.value)):
-            log.error(
-                "the broker did not take a message; it is kept and tried again",
-                action="publish.refused",
-                seq=seq,
-                reason=explain(answer.reason),
-            )
-
-    def _note_strange(self, what: str, detail: str) -> None:
-        self._counters.strange.inc()
-        if self._seldom.due(what):
-            log.warning(what, action="stored.ignored", detail=detail)
-
-    def _note_outbox_failure(self, error: OutboxUnavailableError) -> None:
-        self._counters.outbox_failures.inc()
-        if self._seldom.due("outbox"):
-            log.error("the outbox fails; it is tried again", action="outbox.failed", reason=str(error))
 
 
 class _Session:

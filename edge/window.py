@@ -22,9 +22,9 @@ class Window:
 
     `size` is how far to publish ahead of `stored_seq`; `in_flight` how many the broker may owe an answer for. What is
     not stored after `resend_after_s` without any progress is overdue. Where the broker took it, waits double up to
-    eightfold: while the collector is away, the broker keeps the first copy, and more would only fill its queue. What the
-    broker refused, or had nobody to give to, is tried again after a second first: after a restart of the broker the
-    collector may be back a moment later than we.
+    eightfold: while the collector is away, the broker keeps the first copy, and more would only fill its queue.
+    What the broker refused, or had nobody to give to, is tried again after a second first: after a restart of the
+    broker the collector may be back a moment later than we.
     """
 
     def __init__(self, *, size: int, in_flight: int, resend_after_s: float, stored_seq: int, now_s: float) -> None:
@@ -88,6 +88,6 @@ class Window:
             # The broker owes an answer; if it is dead, the keep-alive ends the connection.
             return float("inf")
         if sent.was_refused:
-            return sent.at_s + min(_FIRST_RETRY_S * 2**sent.repeats, self._resend_after_s)
-        factor = min(2**sent.repeats, _LONGEST_FACTOR)
+            return sent.at_s + min(_FIRST_RETRY_S * 2.0**sent.repeats, self._resend_after_s)
+        factor = min(2.0**sent.repeats, _LONGEST_FACTOR)
         return max(sent.at_s, self._progress_s) + self._resend_after_s * factor

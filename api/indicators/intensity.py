@@ -12,8 +12,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from api.indicators.attribution import Amount, Attribution, Part, Rule
+from api.indicators.attribution import Attribution, Part
+from api.indicators.flows import Amount
 from api.indicators.lines import Phase
+from api.indicators.sharing import Rule
 from api.indicators.splitting import split
 from schemas.resources import Resource
 

@@ -9,13 +9,10 @@ from enum import StrEnum
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from api.indicators.lines import LineTime, Phase
-from api.indicators.splitting import MAX_WEIGHT_SUM, Ints, split
+from api.indicators.splitting import MAX_WEIGHT_SUM, Bools, Ints, split
 from schemas.site import Share, ShareBy
-
-Bools = NDArray[np.bool_]
 
 
 class Rule(StrEnum):

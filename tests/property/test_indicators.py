@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.indicators.attribution import Amount, Flow, attribute
+from api.indicators.attribution import attribute
 from api.indicators.decoupling import Pressure, compare, judge
+from api.indicators.flows import Amount, Flow
 from api.indicators.intensity import balances, share_idle
 from api.indicators.lines import Grid, Phase, Run
 from api.indicators.splitting import MAX_WEIGHT_SUM, cut, fit, split

@@ -46,7 +46,7 @@ async def until(condition: Callable[[], Any], what: str) -> None:
         await asyncio.sleep(0.02)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -55,7 +55,7 @@ class Broker:
     """A Mosquitto that keeps nothing over a kill."""
 
     def __init__(self, program: Path, folder: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.folder = folder
         self.settings = ""
         self._program = program
@@ -272,7 +272,9 @@ def run(tmp_path: Path) -> Callable[..., Any]:
     """`async with run(broker, **settings) as running:` an agent in this process, one reading a message."""
 
     @asynccontextmanager
-    async def running(broker: Broker, *, url: str | None = None, until_stored: bool = False, **changes: Any) -> AsyncIterator[Running]:
+    async def running(
+        broker: Broker, *, url: str | None = None, until_stored: bool = False, **changes: Any
+    ) -> AsyncIterator[Running]:
         driver = GivenDriver()
         settings = DriverSettings(name="d", driver="given")
 

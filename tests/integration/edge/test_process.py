@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,18 @@ class Agent:
         self.config.write_text(head + "\n".join(lines) + "\n")
 
     def start(self, *options: str) -> None:
-        arguments = [sys.executable, "-W", "error", "-c", COMMAND, "edge", "run", "--config", str(self.config), *options]
+        arguments = [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            COMMAND,
+            "edge",
+            "run",
+            "--config",
+            str(self.config),
+            *options,
+        ]
         with self.log.open("ab") as log:
             environment = {**os.environ, "AFKOBLING_BROKER_URL": self._broker.url}
             self.process = subprocess.Popen(arguments, stderr=log, stdout=log, env=environment)
@@ -86,10 +98,9 @@ async def test_sigterm_ends_cleanly(agent: Agent, collector: Collector) -> None:
 
 async def test_a_kill_is_told_by_the_will_and_the_seq_goes_on(agent: Agent, collector: Collector) -> None:
     agent.configure(*SIMULATED)
-    for kills in (1, 2, 3):
+    for _ in range(3):
         agent.start()
-        enough = len(collector.seqs()) + 5
-        await until(lambda enough=enough: len(collector.seqs()) >= enough, f"readings arrive after {kills - 1} kills")
+        await more_arrive(collector)
         agent.send(signal.SIGKILL)
         await agent.ended()
         await until(lambda: (s := collector.last_status()) is not None and s.state == "offline", "the will")
@@ -105,6 +116,11 @@ async def test_a_kill_is_told_by_the_will_and_the_seq_goes_on(agent: Agent, coll
     assert watermark(seqs) == max(seqs)
 
 
+async def more_arrive(collector: Collector) -> None:
+    enough = len(collector.seqs()) + 5
+    await until(lambda: len(collector.seqs()) >= enough, "readings arrive")
+
+
 @pytest.mark.skipif(not STEEL.exists(), reason=f"the measured data is not here: {STEEL}")
 async def test_a_year_of_measurements_arrives_whole(agent: Agent, collector: Collector) -> None:
     agent.configure("drivers:", f"  - {{name: steel, driver: replay, path: {STEEL}, speed: max}}")
@@ -114,7 +130,7 @@ async def test_a_year_of_measurements_arrives_whole(agent: Agent, collector: Col
     assert len(values) == 35_040
     assert round(sum(values), 2) == 959_636.71
     at = [instant for _, batch in sorted({b.seq: b for b in collector.batches()}.items()) for instant in batch.at]
-    assert {later - earlier for earlier, later in zip(at, at[1:], strict=False)} == {900_000}
+    assert {later - earlier for earlier, later in pairwise(at)} == {900_000}
 
 
 async def test_two_agents_do_not_share_an_outbox(agent: Agent, collector: Collector) -> None:
@@ -122,7 +138,7 @@ async def test_two_agents_do_not_share_an_outbox(agent: Agent, collector: Collec
     agent.start()
     first = agent.process
     assert first is not None
-    await until(lambda: collector.seqs(), "the first runs")
+    await until(collector.seqs, "the first runs")
     agent.start()
     assert await agent.ended() == 1
     assert "another agent uses the outbox" in agent.log.read_text()

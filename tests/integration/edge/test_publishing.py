@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from edge.configuration import BatchSettings, OutboxSettings
+from edge.configuration import BatchSettings, OutboxSettings, TlsSettings
 from edge.outbox import WhenFull
 from schemas.topics import Kind
 from schemas.wire import JSON_TYPE, Meters
 
-from .conftest import ADDRESS, Broker, Collector, Running, until
+from .conftest import ADDRESS, Broker, Collector, Running, free_port, until
 
 pytestmark = pytest.mark.stack
 Run = Callable[..., AbstractAsyncContextManager[Running]]
@@ -189,7 +191,7 @@ async def test_what_is_too_large_for_the_broker_is_said_and_does_not_end_the_con
     collector.stop()
 
 
-async def test_a_full_outbox_gives_up_the_oldest_and_tells(run: Run, stopped_broker: Broker, tmp_path: Any) -> None:
+async def test_a_full_outbox_gives_up_the_oldest_and_tells(run: Run, stopped_broker: Broker, tmp_path: Path) -> None:
     outbox = OutboxSettings(path=tmp_path / "outbox.sqlite").model_copy(update={"max_size": 5_000})
     async with run(stopped_broker, outbox=outbox) as running:
         running.driver.give(*range(100))
@@ -209,7 +211,9 @@ async def test_a_full_outbox_gives_up_the_oldest_and_tells(run: Run, stopped_bro
         collector.stop()
 
 
-async def test_a_full_outbox_that_stops_reading_holds_the_driver(run: Run, stopped_broker: Broker, tmp_path: Any) -> None:
+async def test_a_full_outbox_that_stops_reading_holds_the_driver(
+    run: Run, stopped_broker: Broker, tmp_path: Path
+) -> None:
     outbox = OutboxSettings(path=tmp_path / "outbox.sqlite", when_full=WhenFull.STOP_READING)
     async with run(stopped_broker, outbox=outbox.model_copy(update={"max_size": 3_000})) as running:
         running.driver.give(*range(400))
@@ -235,3 +239,52 @@ async def test_an_end_by_itself_waits_for_all_to_be_stored(run: Run, broker: Bro
         collector.say_stored(collector.batches()[0].epoch, 3)
         async with asyncio.timeout(60):
             assert await running.task == 0
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
+async def test_certificates_on_both_sides(run: Run, stopped_broker: Broker, tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    for name in ("ca.pem", "broker.pem", "broker.key"):
+        shutil.copy(tmp_path / name, stopped_broker.folder)
+        (stopped_broker.folder / name).chmod(0o644)
+    folder, port = stopped_broker.folder, free_port()
+    stopped_broker.settings = (
+        f"listener {port} 127.0.0.1\ncafile {folder}/ca.pem\ncertfile {folder}/broker.pem\n"
+        f"keyfile {folder}/broker.key\nrequire_certificate true\n"
+    )
+    stopped_broker.start()
+    collector = Collector(stopped_broker)
+    collector.start()
+    url = f"mqtts://127.0.0.1:{port}"
+    ours = TlsSettings(authority=tmp_path / "ca.pem", certificate=tmp_path / "agent.pem", key=tmp_path / "agent.key")
+    async with run(stopped_broker, url=url, tls=ours) as running:
+        running.driver.give(1, 2, 3)
+        await all_confirmed(running, 3)
+    collector.stop()
+    for wrong in (TlsSettings(), TlsSettings(authority=tmp_path / "ca.pem"), TlsSettings(authority=tmp_path / "none")):
+        async with run(stopped_broker, url=url, tls=wrong) as running:
+            await failed_to_connect(running)
+
+
+async def failed_to_connect(running: Running) -> None:
+    await until(lambda: running.count("broker_connection_failures_total") >= 1, "refused")
+    assert running.count("broker_connections_total") == 0
+
+
+def make_certificates(folder: Path) -> None:
+    """An authority, and what it has signed for the broker and for the agent."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("this machine has no openssl to make certificates with")
+
+    def make(name: str, subject: str, *options: str) -> None:
+        certificate, key = str(folder / f"{name}.pem"), str(folder / f"{name}.key")
+        new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        arguments = [*new, "-subj", f"/CN={subject}", *options, "-out", certificate, "-keyout", key]
+        subprocess.run([openssl, "req", "-x509", *arguments], check=True, capture_output=True)
+
+    make("ca", "our authority")
+    signed = ["-CA", str(folder / "ca.pem"), "-CAkey", str(folder / "ca.key")]
+    make("broker", "broker", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE", *signed)
+    make("agent", "cabinet-1", "-addext", "basicConstraints=CA:FALSE", *signed)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from api.indicators.attribution import Amount, Attribution, FindingKind, Flow, Rule, attribute
+from api.indicators.attribution import Attribution, attribute
+from api.indicators.flows import Amount, FindingKind, Flow
 from api.indicators.intensity import ProductUnit, balances, intensities, outputs
 from api.indicators.lines import Grid, Phase, Run, Slot, lay_out
+from api.indicators.sharing import Rule
 from schemas.quantities import QUARTER_MS, SCALE
 from schemas.resources import Resource, RunState
 from schemas.site import Share, ShareBy

@@ -61,9 +61,9 @@ def test_gathering_is_due_by_age_of_the_first_and_full_by_number() -> None:
     gathering.add(Taken(readings=[reading()]), 11)
     assert gathering.due_in_s(11) == 1
     assert gathering.due_in_s(20) == 0
-    assert not gathering.is_full
+    assert gathering.is_full is False
     gathering.add(Taken(readings=[reading(), reading()]), 11)
-    assert gathering.is_full
+    assert (gathering.is_full, gathering.readings) == (True, 4)
     drafts = gathering.take(now_ms=lambda: NOW_MS)
     assert [draft.readings for draft in drafts] == [3, 1]
     assert gathering.due_in_s(20) is None

@@ -88,6 +88,13 @@ def test_problems_name_line_and_remedy(tmp_path: Path) -> None:
     assert lines_of(tmp_path, GOOD.replace("    driver: modbus\n", ""))[0].startswith("edge.yaml:11: drivers.0.driver")
     twice = GOOD + "  - {name: line-1, driver: simulated}\n"
     assert any("edge.yaml:17: drivers.1.name: stands twice" in line for line in lines_of(tmp_path, twice))
+    tls = "broker: mqtts://b\ntls: {certificate: agent.pem}"
+    assert "a certificate needs its key" in lines_of(tmp_path, GOOD.replace("broker: mqtt://192.168.1.5", tls))[0]
+    (tmp_path / "agent.key").touch()
+    tls = "broker: mqtts://b\ntls:\n  certificate: agent.pem\n  key: agent.key"
+    assert lines_of(tmp_path, GOOD.replace("broker: mqtt://192.168.1.5", tls)) == [
+        f"edge.yaml:6: tls.certificate: there is no file {tmp_path}/agent.pem; check the path"
+    ]
     assert "broker" in lines_of(tmp_path, GOOD.replace("mqtt://", "tcp://"))[0]
 
 

@@ -40,10 +40,10 @@ class FakeWorkshop:
     def offers(self, agent: str) -> Sequence[OfferedMeter]:
         if agent != "cabinet-1":
             raise ValueError(f"there is no agent {agent!r}; known: cabinet-1")
-        energy = {"resource": Resource.ENERGY, "unit": "kWh"}
+        energy = Resource.ENERGY
         return [
-            OfferedMeter(meter="oven", kind=MeterKind.COUNTER, **energy),
-            OfferedMeter(meter="main", kind=MeterKind.INTERVAL, cadence_ms=900_000, **energy),
+            OfferedMeter(meter="oven", resource=energy, unit="kWh", kind=MeterKind.COUNTER),
+            OfferedMeter(meter="main", resource=energy, unit="kWh", kind=MeterKind.INTERVAL, cadence_ms=900_000),
         ]
 
     def read(self, agent: str, at_ms: int) -> Sequence[tuple[str, float, str]]:
@@ -217,7 +217,9 @@ class TestSimulated:
 
 
 async def test_the_real_workshop_goes_on_where_its_history_ended(tmp_path: Path) -> None:
-    model = SimulatedSettings.model_validate({"name": "d", "driver": "simulated", "every": "10ms", "start": "2026-01-01"})
+    model = SimulatedSettings.model_validate(
+        {"name": "d", "driver": "simulated", "every": "10ms", "start": "2026-01-01"}
+    )
     driver = SimulatedDriver(model, DriverContext(agent="cabinet-1", folder=tmp_path, now_ms=lambda: NOW_MS))
     await driver.start()
     async for taken in driver.readings():

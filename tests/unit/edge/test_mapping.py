@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -31,16 +32,14 @@ def ms(text: str) -> int:
 
 
 def mapping(**changes: object) -> Mapping:
-    meter = {"meter": "main", "column": "use", "resource": "energy", "unit": "kWh", "kind": "interval", "interval": "15min"}
-    time = {"column": "t", "format": "%Y-%m-%d %H:%M", "zone": "Europe/Copenhagen", "label": "interval_end"}
-    text = {"name": "mine", "description": "d", "match": ["t", "use"], "time": time, "meters": [meter]}
-    for name, value in changes.items():
-        section, _, key = name.partition("_")
-        if key:
-            (text["time"] if section == "time" else meter)[key] = value  # type: ignore[index]
-        else:
-            text[name] = value
-    return Mapping.model_validate(text)
+    """A wide mapping of one meter; `time_x` changes x of its time, anything else the mapping itself."""
+    meter = {"meter": "main", "column": "use", "resource": "energy", "unit": "kWh"}
+    meter |= {"kind": "interval", "interval": "15min"}
+    time: dict[str, object] = {"column": "t", "format": "%Y-%m-%d %H:%M"}
+    time |= {"zone": "Europe/Copenhagen", "label": "interval_end"}
+    time |= {name.removeprefix("time_"): value for name, value in changes.items() if name.startswith("time_")}
+    whole = {"name": "mine", "description": "d", "match": ["t", "use"], "time": time, "meters": [meter]}
+    return Mapping.model_validate(whole | {n: v for n, v in changes.items() if not n.startswith("time_")})
 
 
 def rows(*labels: str) -> list[tuple[int, list[object]]]:
@@ -54,7 +53,7 @@ class TestSteelWorks:
         at = [reading.at_ms for reading in found.readings]
         assert found.mapping.name == "uci-steel"
         assert len(at) == 35_040
-        assert {later - earlier for earlier, later in zip(at, at[1:], strict=False)} == {QUARTER_MS}
+        assert {later - earlier for earlier, later in pairwise(at)} == {QUARTER_MS}
         assert round(sum(reading.value for reading in found.readings), 2) == 959_636.71
         # The first quarter of 2018 in Korea ends a quarter past midnight there.
         assert at[0] == ms("2018-01-01T00:15+09:00")
@@ -99,7 +98,7 @@ class TestLocalTime:
         ]
         assert [(s.line, "put forward" in s.reason) for s in found.report.listed] == [(4, True)]
 
-    @given(st.datetimes(datetime(2000, 1, 1), datetime(2037, 1, 1)))
+    @given(st.datetimes(datetime.fromisoformat("2000-01-01"), datetime.fromisoformat("2037-01-01")))
     def test_every_instant_is_found_again_from_what_the_clock_showed(self, naive: datetime) -> None:
         at = naive.replace(tzinfo=UTC)
         shown = at.astimezone(COPENHAGEN)
@@ -110,7 +109,7 @@ class TestLocalTime:
 
     def test_a_skipped_time_is_refused_for_a_register(self) -> None:
         with pytest.raises(NonexistentTimeError):
-            place(datetime(2026, 3, 29, 2, 0), COPENHAGEN, previous=None, ends_interval=False)
+            place(datetime.fromisoformat("2026-03-29T02:00"), COPENHAGEN, previous=None, ends_interval=False)
 
     def test_start_labels_become_ends(self) -> None:
         found = convert(["t", "use"], rows("2026-06-01 00:00"), mapping(time_label="interval_start"))
@@ -138,7 +137,9 @@ class TestOddRows:
         assert found.report.sentences()[-1] == "line 9: the row has no time"
 
     def test_times_without_offset_need_a_zone(self) -> None:
-        found = convert(["t", "use"], rows("2026-06-01T00:15", "2026-06-01T00:15Z"), mapping(time_format="iso", time_zone=None))
+        found = convert(
+            ["t", "use"], rows("2026-06-01T00:15", "2026-06-01T00:15Z"), mapping(time_format="iso", time_zone=None)
+        )
         assert [reading.at_ms for reading in found.readings] == [ms("2026-06-01T00:15Z")]
         assert "no offset" in found.report.listed[0].reason
 
@@ -163,7 +164,11 @@ at;meter;value;unit;resource;kind;interval;carrier
             "oven": (Resource.ENERGY, MeterKind.INTERVAL, QUARTER_MS, "electricity"),
             "water": (Resource.WATER, MeterKind.COUNTER, None, None),
         }
-        assert [(reading.meter, reading.value) for reading in found.readings] == [("oven", 1.5), ("water", 880), ("oven", 2.5)]
+        assert [(reading.meter, reading.value) for reading in found.readings] == [
+            ("oven", 1.5),
+            ("water", 880),
+            ("oven", 2.5),
+        ]
         assert [skip.line for skip in found.report.listed] == [6, 7]
         assert "resource" in found.report.listed[0].reason
 

@@ -43,9 +43,10 @@ async def serving(device: SimDevice, port: int = 0) -> AsyncIterator[int]:
     server = ModbusTcpServer(device, address=("127.0.0.1", port))
     await server.serve_forever(background=True)
     try:
-        yield server.transport.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        listening: Any = server.transport
+        yield listening.sockets[0].getsockname()[1]
     finally:
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Failures:
@@ -80,6 +81,12 @@ async def reading(driver: ModbusDriver) -> AsyncIterator[AsyncIterator[Taken]]:
 
 def values(taken: Taken) -> dict[str, tuple[float, str]]:
     return {r.meter: (r.value, r.unit) for r in taken.readings}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
 
 
 async def test_values_in_their_units_and_absent_ones_absent() -> None:
@@ -131,16 +138,14 @@ async def test_a_device_that_vanishes_comes_back() -> None:
     driver = make_driver(port, failures)
     async with reading(driver) as readings:
         waiting = asyncio.ensure_future(anext(readings))
-        while failures.count < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: failures.count >= 3)
         assert not waiting.done()
         async with serving(abb(), port):
             assert "oven-electricity" in values(await waiting)
             before = failures.count
         # The server has gone with connections open.
         waiting = asyncio.ensure_future(_next_after_silence(readings, failures, before))
-        while failures.count == before:
-            await asyncio.sleep(0.01)
+        await until(lambda: failures.count > before)
         async with serving(abb(), port):
             assert "oven-power" in values(await waiting)
 
@@ -164,8 +169,7 @@ async def test_a_device_that_does_not_answer_is_let_go_and_tried_again() -> None
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server, reading(make_driver(server.sockets[0].getsockname()[1], failures, timeout="50ms")) as readings:
         waiting = asyncio.ensure_future(anext(readings, None))
-        while len(writers) < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(writers) >= 3)
         assert failures.count >= 2
         waiting.cancel()
         await asyncio.wait([waiting])

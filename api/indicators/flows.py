@@ -1,0 +1,152 @@
+"""What meters counted, quarter by quarter, and what is left of a meter when its parts are taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from api.indicators.splitting import Bools, Ints
+from schemas.resources import Resource
+from schemas.site import Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """One meter and its consumption over the grid, in billionths of `unit`.
+
+    `measured`, `estimated` and `covered_ms` have one number a quarter; `present` tells in which quarters there is a
+    row at all: a missing one is not zero.
+    """
+
+    meter: str
+    resource: Resource
+    unit: str
+    carrier: str | None = None
+    line: str | None = None
+    parent: str | None = None
+    share: Share | None = None
+    measured: Ints
+    estimated: Ints
+    covered_ms: Ints
+    present: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A quantity in billionths, measured and estimated apart."""
+
+    measured: int = 0
+    estimated: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.measured + self.estimated
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.measured + other.measured, self.estimated + other.estimated)
+
+
+class FindingKind(StrEnum):
+    NEGATIVE_REST = "negative_rest"
+    SILENT_PART = "silent_part"
+    SILENT_WHOLE = "silent_whole"
+    KEY_MISSING = "key_missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something in the data or the model that a person should look at. `amount` in billionths of `unit`."""
+
+    kind: FindingKind
+    meter: str
+    quarters: int
+    amount: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A flow as it counts in its parent: its own rows, and the sum of its parts where it has none."""
+
+    measured: Ints
+    estimated: Ints
+    present: Bools
+
+
+class Tree:
+    """Which meter is a part of which, for meters that are shared out."""
+
+    def __init__(self, flows: Sequence[Flow]) -> None:
+        self.flows = {flow.meter: flow for flow in flows}
+        self._children: dict[str, list[Flow]] = {}
+        for flow in flows:
+            if flow.parent in self.flows:
+                self._children.setdefault(flow.parent, []).append(flow)
+
+    def is_key(self, flow: Flow) -> bool:
+        """Whether it only tells how its parent is shared out."""
+        parent = self.flows.get(flow.parent or "")
+        return parent is not None and parent.share is not None and flow.meter in parent.share.keys.values()
+
+    def parts(self, flow: Flow) -> list[Flow]:
+        """The nearest meters below that are shared out themselves. Scrap is no part of what was good."""
+        found: list[Flow] = []
+        for child in self._children.get(flow.meter, ()):
+            if self.is_key(child):
+                found += self.parts(child)
+            elif flow.resource is not Resource.PRODUCTION or child.carrier == flow.carrier:
+                found.append(child)
+        return found
+
+    def whole(self, flow: Flow) -> Whole:
+        parts = [self.whole(part) for part in self.parts(flow)]
+        measured, estimated, present = flow.measured.copy(), flow.estimated.copy(), flow.present.copy()
+        for part in parts:
+            measured += np.where(flow.present, 0, part.measured)
+            estimated += np.where(flow.present, 0, part.estimated)
+            present |= part.present
+        return Whole(measured=measured, estimated=estimated, present=present)
+
+    def roots(self) -> list[Flow]:
+        """Meters that are no part of another one of the same kind."""
+        below = {part.meter for flow in self.flows.values() for part in self.parts(flow)}
+        return [flow for flow in self.flows.values() if flow.meter not in below and not self.is_key(flow)]
+
+
+def rest(flow: Flow, parts: Sequence[Whole], findings: list[Finding]) -> tuple[Ints, Ints]:
+    """What is left of a flow for itself, (measured, estimated) by quarter.
+
+    The rest rests on every estimate in it: up to the estimated quantities of the flow and its parts, it is estimated.
+    Where a part is silent, its consumption hides in the rest, which is then estimated whole.
+    """
+    if not parts:
+        return flow.measured, flow.estimated
+    total = flow.measured + flow.estimated
+    doubt = np.abs(flow.estimated)
+    silent = np.zeros(len(total), np.bool_)
+    for part in parts:
+        total = total - part.measured - part.estimated
+        doubt = doubt + np.abs(part.estimated)
+        silent |= ~part.present
+    total = np.where(flow.present, total, 0)
+    doubt = np.where(silent, np.abs(total), np.minimum(doubt, np.abs(total)))
+    estimated = np.sign(total) * doubt
+    orphaned = ~flow.present & np.any([part.present for part in parts], axis=0)
+    for kind, where in (
+        (FindingKind.NEGATIVE_REST, total < 0),
+        (FindingKind.SILENT_PART, silent & flow.present),
+        (FindingKind.SILENT_WHOLE, orphaned),
+    ):
+        if where.any():
+            findings.append(find(kind, flow, where, total))
+    return total - estimated, estimated
+
+
+def find(kind: FindingKind, flow: Flow, where: Bools, total: Ints) -> Finding:
+    """A finding about the quarters of a flow that `where` marks, with the sum of `total` over them."""
+    return Finding(
+        kind=kind, meter=flow.meter, quarters=int(where.sum()), amount=int(total[where].sum()), unit=flow.unit
+    )

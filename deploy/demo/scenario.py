@@ -1,0 +1,135 @@
+"""What a demo shows: a site, its agents' drivers, its past, and which periods to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from deploy.demo.history import CADENCE_MS, History
+from edge.mapping import load_mapping
+from edge.measurement_files import read_measurements
+from edge.simulation.truth import Truth
+from edge.simulation.workshop import DriverValue, Workshop, build_workshop
+from schemas.site import Agent, Meter, Organisation, Site, SiteModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Days:
+    """Whole local days; `end` is the first day after."""
+
+    start: date
+    end: date
+
+    def instants_ms(self, zone: ZoneInfo) -> tuple[int, int]:
+        """The same span in Unix milliseconds."""
+        edges = (datetime(d.year, d.month, d.day, tzinfo=zone) for d in (self.start, self.end))
+        start, end = (int(edge.timestamp() * 1000) for edge in edges)
+        return start, end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One demo. `drivers` are the entries of each agent's edge.yaml; finite ones come to an end by themselves.
+
+    `span` is what consumption is summed over; `base` and `period` are compared.
+    """
+
+    model: SiteModel
+    drivers: dict[str, list[dict[str, Any]]]
+    is_finite: bool
+    span: Days
+    base: Days
+    period: Days
+    notes: Sequence[str] = ()
+    history: History | None = None
+    driver_values: Sequence[DriverValue] = field(default_factory=tuple)
+    truth: Truth | None = None
+
+
+def simulated(*, seed: int, now: datetime) -> Scenario:
+    """The workshop: the last two whole calendar years are compared, and the running one leads up to now."""
+    zone = ZoneInfo("Europe/Copenhagen")
+    year = now.astimezone(zone).year
+    begin = date(year - 2, 1, 1)
+    workshop: Workshop = build_workshop(
+        seed=seed, start=datetime(year - 2, 1, 1, tzinfo=zone), end=datetime(year + 1, 1, 1, tzinfo=zone)
+    )
+    model = workshop.site_model()
+    period = Days(start=date(year - 1, 1, 1), end=date(year, 1, 1))
+    now_ms = int(now.timestamp() * 1000)
+    return Scenario(
+        model=model,
+        drivers={
+            agent.id: [
+                {
+                    "name": "workshop",
+                    "driver": "simulated",
+                    "seed": seed,
+                    "start": begin.isoformat(),
+                    "every": "1s",
+                    # The lines are seen from either cabinet; one of them tells.
+                    "runs": agent == model.agents[0],
+                }
+            ]
+            for agent in model.agents
+        },
+        is_finite=False,
+        span=period,
+        base=Days(start=begin, end=period.start),
+        period=period,
+        history=History(
+            workshop=workshop,
+            model=model,
+            epoch=f"history-{now_ms}",
+            from_ms=workshop.start_ms,
+            to_ms=now_ms // CADENCE_MS * CADENCE_MS,
+        ),
+        driver_values=[v for v in workshop.driver_values() if v.to_date <= now.astimezone(zone).date()],
+        truth=workshop.truth(*period.instants_ms(zone)),
+    )
+
+
+def replay(path: Path, *, mapping: str | None) -> Scenario:
+    """Real measurements of a file, through an agent as fast as they go. Raises MappingError."""
+    path = path.resolve()
+    found = read_measurements(path, load_mapping(mapping, folder=Path.cwd()) if mapping else None)
+    zone = found.mapping.time.zone or "UTC"
+    first, last = (
+        datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone)).year
+        for at_ms in (found.readings[0].at_ms, found.readings[-1].at_ms - 1)
+    )
+    entry = {"name": "replay", "driver": "replay", "path": str(path), "speed": "max"}
+    return Scenario(
+        model=SiteModel(
+            organisation=Organisation(id="replay"),
+            site=Site(id="site", name=path.name, time_zone=zone),
+            agents=[Agent(id="replay")],
+            meters=[
+                Meter(
+                    id=meter.meter,
+                    agent="replay",
+                    resource=meter.resource,
+                    carrier=meter.carrier,
+                    unit=meter.unit,
+                    kind=meter.kind,
+                    interval=meter.interval,
+                )
+                for meter in found.meters
+            ],
+        ),
+        drivers={"replay": [entry | ({"mapping": str(Path(mapping).resolve())} if mapping else {})]},
+        is_finite=True,
+        span=Days(start=date(first, 1, 1), end=date(last + 1, 1, 1)),
+        # The file's first year against its last; a single one against the year before, of which nothing is known.
+        base=_year(first if first < last else first - 1),
+        period=_year(last),
+        notes=found.report.sentences(),
+    )
+
+
+def _year(year: int) -> Days:
+    return Days(start=date(year, 1, 1), end=date(year + 1, 1, 1))

@@ -1,0 +1,84 @@
+"""What the publisher counts and logs. Counters tell how often; the log says it once a minute."""
+
+from __future__ import annotations
+
+import structlog
+
+from edge.broker import Answer, Limits, explain
+from edge.broker_url import BrokerUrl
+from edge.counters import Counters
+from edge.errors import OutboxUnavailableError
+from edge.notices import Seldom
+
+log = structlog.get_logger()
+
+
+class PublisherNotes:
+    """One method for each thing worth telling."""
+
+    def __init__(self, broker: BrokerUrl, counters: Counters) -> None:
+        self._broker = broker
+        self._counters = counters
+        self._seldom = Seldom()
+
+    def connected(self, limits: Limits) -> None:
+        self._counters.connections.inc()
+        self._counters.online.set(1)
+        self._seldom.forget("broker")
+        log.info(
+            "connected to the broker",
+            action="broker.connected",
+            broker=str(self._broker),
+            receive_maximum=limits.receive_maximum,
+            max_packet_bytes=limits.max_packet_bytes,
+        )
+
+    def lost(self, reason: str) -> None:
+        self._counters.connection_failures.inc()
+        if self._seldom.due("broker"):
+            log.warning(
+                "not connected to the broker; it is tried again, and readings are kept in the outbox",
+                action="broker.lost",
+                reason=reason,
+            )
+
+    def refused(self, answer: Answer, seq: int | None) -> None:
+        self._counters.refusals.labels(str(answer.reason)).inc()
+        if self._seldom.due(("refused", answer.reason.value)):
+            log.error(
+                "the broker did not take a message; it is kept and tried again",
+                action="publish.refused",
+                seq=seq,
+                reason=explain(answer.reason),
+            )
+
+    def strange(self, what: str, detail: str) -> None:
+        self._counters.strange.inc()
+        if self._seldom.due(what):
+            log.warning(what, action="stored.ignored", detail=detail)
+
+    def outbox_failure(self, error: OutboxUnavailableError) -> None:
+        self._counters.outbox_failures.inc()
+        if self._seldom.due("outbox"):
+            log.error("the outbox fails; it is tried again", action="outbox.failed", reason=str(error))
+
+    def again(self, messages: int, *, first_seq: int) -> None:
+        self._counters.resent.inc(messages)
+        if self._seldom.due("again"):
+            log.warning(
+                "messages are published again, as the collector has not confirmed them",
+                action="publish.again",
+                messages=messages,
+                first_seq=first_seq,
+            )
+
+    def too_large(self, seq: int, *, size_bytes: int, limit_bytes: int) -> None:
+        if self._seldom.due("too large"):
+            log.error(
+                "a message is larger than the broker accepts and blocks those behind it; raise the broker's limit, "
+                "and lower batch.size for what comes after",
+                action="publish.too_large",
+                seq=seq,
+                size_bytes=size_bytes,
+                broker_limit_bytes=limit_bytes,
+            )
