@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client as mqtt
 import structlog
@@ -21,6 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from collector.decode import Incoming
 from collector.errors import SetupError
+from schemas.broker_url import parse_broker_url
 from schemas.topics import ROOT, VERSION, AgentAddress, Kind
 from schemas.wire import JSON_TYPE, Stored
 
@@ -197,13 +197,14 @@ class Subscriber:
 
 
 def _new_client(broker_url: str, client_id: str) -> tuple[str, int, mqtt.Client]:
-    parts = urlsplit(broker_url)
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-        raise SetupError(f"broker address {broker_url!r} is not mqtt://host:port or mqtts://host:port")
+    try:
+        broker = parse_broker_url(broker_url)
+    except ValueError as error:
+        raise SetupError(f"AFKOBLING_BROKER_URL: {error}") from None
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5, manual_ack=True)
     client.reconnect_delay_set(min_delay=1, max_delay=30)
-    if parts.username:
-        client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
-    if parts.scheme == "mqtts":
+    if broker.user:
+        client.username_pw_set(broker.user, broker.password)
+    if broker.is_encrypted:
         client.tls_set()
-    return parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883), client
+    return broker.host, broker.port, client

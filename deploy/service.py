@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import sys
 from collections.abc import Iterable
 from typing import Protocol
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from collector.metrics import ProbeServer
+from deploy.logs import configure_logs
 
 
 class Service(Protocol):
@@ -22,21 +20,6 @@ class Service(Protocol):
     def stop(self) -> None: ...
 
     def problems(self) -> Iterable[str]: ...
-
-
-def configure_logs() -> None:
-    """One JSON object a line on standard error, each with `action`, `level` and `at`."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def serve(service: Service, *, registry: CollectorRegistry, port: int | None) -> None:

@@ -21,9 +21,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.broker_url import BrokerUrl
 from edge.configuration import TlsSettings
 from edge.errors import BrokerUnavailableError
+from schemas.broker_url import BrokerUrl
 from schemas.wire import JSON_TYPE
 
 _KEEPALIVE_S = 30

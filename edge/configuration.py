@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from edge.broker_url import BrokerUrl, parse_broker_url
 from edge.drivers import DriverKind, DriverSettings, find_driver
 from edge.errors import EdgePermanentError, UnknownDriverError
 from edge.outbox import WhenFull
+from schemas.broker_url import BrokerUrl, parse_broker_url
 from schemas.configuration import ConfigurationError, Problem, SelfChecking, parse_configuration, problems_in, with_line
 from schemas.durations import SpanMs
 from schemas.topics import AgentAddress, Key

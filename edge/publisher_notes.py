@@ -5,10 +5,10 @@ from __future__ import annotations
 import structlog
 
 from edge.broker import Answer, Limits, explain
-from edge.broker_url import BrokerUrl
 from edge.counters import Counters
 from edge.errors import OutboxUnavailableError
 from edge.notices import Seldom
+from schemas.broker_url import BrokerUrl
 
 log = structlog.get_logger()
 

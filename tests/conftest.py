@@ -13,12 +13,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from psycopg import conninfo, sql
+from psycopg import sql
 
+from deploy.stack import on_database
 from schemas.errors import AfkoblingError
 
 
@@ -76,7 +76,7 @@ def template_database(stack: Servers) -> Iterator[str]:
     name = f"afkobling_template_{uuid.uuid4().hex[:12]}"
     _execute(stack, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     try:
-        migrate(database_on(stack.database_url, name))
+        migrate(on_database(stack.database_url, name))
         # TimescaleDB's launcher passes by a database without connections, so none of its workers holds the template.
         _execute(stack, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
         _execute(
@@ -96,16 +96,9 @@ def database_url(stack: Servers, template_database: str) -> Iterator[str]:
         sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template_database)),
     )
     try:
-        yield database_on(stack.database_url, name)
+        yield on_database(stack.database_url, name)
     finally:
         _drop(stack, name)
-
-
-def database_on(server_url: str, name: str) -> str:
-    """The same server and user, another database."""
-    if "://" in server_url:
-        return urlsplit(server_url)._replace(path=f"/{name}").geturl()
-    return conninfo.make_conninfo(server_url, dbname=name)
 
 
 def _execute(stack: Servers, statement: sql.Composed) -> None:

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
-from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -15,6 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from deploy.bench.load import ORGANISATION, SITE, Load, agent_key, payloads
+from schemas.broker_url import parse_broker_url
 from schemas.topics import AgentAddress, Kind
 from schemas.wire import Stored
 
@@ -55,8 +55,8 @@ def publish(broker_url: str, load: Load, agents: list[int], epoch: str, barrier:
     client.on_subscribe = lambda *_: subscribed.set()
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = load.encoding.content_type
-    parts = urlsplit(broker_url)
-    client.connect(str(parts.hostname), parts.port or 1883)
+    broker = parse_broker_url(broker_url)
+    client.connect(broker.host, broker.port)
     client.loop_start()
     subscribed.wait(30)
     barrier.wait()

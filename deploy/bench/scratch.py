@@ -8,13 +8,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 
 from deploy.migrate import migrate
-from deploy.stack import Endpoints, StackError, down, endpoints, up
+from deploy.stack import Endpoints, StackError, down, endpoints, on_database, up
 
 
 @contextmanager
@@ -48,7 +47,7 @@ def scratch_database(server_url: str) -> Iterator[str]:
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+            url = on_database(server_url, name)
             migrate(url)
             yield url
         finally:

@@ -35,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from api.app import create_app
     from api.settings import ApiSettings
     from deploy.commands.settings import read_settings
-    from deploy.service import configure_logs
+    from deploy.logs import configure_logs
 
     settings = read_settings(ApiSettings, arguments)
     configure_logs()

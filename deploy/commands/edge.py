@@ -39,14 +39,15 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import os
     from pathlib import Path
 
+    from deploy.commands.settings import environment_with_stack
+    from deploy.logs import configure_logs
     from edge.agent import run
     from edge.configuration import load_configuration
 
-    configuration = load_configuration(Path(arguments.config), os.environ)
-    _configure_logs()
+    configuration = load_configuration(Path(arguments.config), environment_with_stack())
+    configure_logs()
     return run(configuration, until_stored=arguments.until_stored)
 
 
@@ -78,20 +79,3 @@ def _check(arguments: argparse.Namespace) -> int:
             f"  {meter.meter}: {meter.resource}{carrier}, {meter.kind} in {meter.unit}{cadence}, driver {meter.driver}"
         )
     return 0
-
-
-def _configure_logs() -> None:
-    import sys
-
-    import structlog
-
-    to_person = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if to_person else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer() if to_person else structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -45,12 +45,21 @@ def read_settings(model: type[Settings], arguments: argparse.Namespace) -> Setti
         raise PermanentError("\n".join(lines)) from error
 
 
+def environment_with_stack() -> dict[str, str]:
+    """The environment, with the running local stack's addresses where it names no servers itself."""
+    found = _local_stack(("database_url", "broker_url"))
+    return {f"AFKOBLING_{name.upper()}": url for name, url in found.items()} | dict(os.environ)
+
+
 def _local_stack(names: tuple[str, ...]) -> dict[str, str]:
     """Addresses of the running local stack, for those that neither options nor environment give."""
     wanted = [n for n in ("database_url", "broker_url") if n in names and f"AFKOBLING_{n.upper()}" not in os.environ]
     if not wanted:
         return {}
-    from deploy.stack import StackError, endpoints
+    try:
+        from deploy.stack import StackError, endpoints
+    except ImportError:
+        return {}  # an agent alone: the stack's libraries come with the server extra
 
     try:
         found = endpoints()

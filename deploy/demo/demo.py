@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString, NoReturn
-from urllib.parse import urlsplit
 
 import psycopg
 import yaml
@@ -28,7 +27,7 @@ from deploy.demo.outcome import read_outcome
 from deploy.demo.parts import Parts, free_port
 from deploy.demo.scenario import Scenario
 from deploy.migrate import migrate
-from deploy.stack import Endpoints, StackError, down, endpoints, up
+from deploy.stack import Endpoints, StackError, down, endpoints, on_database, up
 
 DATABASE = "afkobling_demo"
 """Made anew by every demo; nothing else is touched."""
@@ -131,7 +130,7 @@ def _fresh_database(server_url: str) -> str:
         name = sql.Identifier(DATABASE)
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-    url = urlsplit(server_url)._replace(path=f"/{DATABASE}").geturl()
+    url = on_database(server_url, DATABASE)
     migrate(url)
     return url
 

@@ -3,7 +3,7 @@
 Import from here; the modules beside it are its parts.
 """
 
-from deploy.stack.addresses import Endpoints, masked
+from deploy.stack.addresses import Endpoints, masked, on_database
 from deploy.stack.errors import StackError, StackPermanentError, StackTransientError
 from deploy.stack.stack import (
     Pids,
@@ -28,6 +28,7 @@ __all__ = [
     "down",
     "endpoints",
     "masked",
+    "on_database",
     "pids",
     "reset",
     "restart_broker",

@@ -6,6 +6,9 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from psycopg.conninfo import make_conninfo
 
 DATABASE_VARIABLE = "AFKOBLING_DATABASE_URL"
 BROKER_VARIABLE = "AFKOBLING_BROKER_URL"
@@ -38,6 +41,13 @@ def given_servers(environment: Mapping[str, str] | None = None) -> GivenServers:
         database_url=variables.get(DATABASE_VARIABLE) or None,
         broker_url=variables.get(BROKER_VARIABLE) or None,
     )
+
+
+def on_database(server_url: str, name: str) -> str:
+    """The same server and user, another database. Takes a URL, or libpq's `key=value` form."""
+    if "://" in server_url:
+        return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    return make_conninfo(server_url, dbname=name)
 
 
 def masked(url: str) -> str:

@@ -47,6 +47,8 @@ class SimulatedSettings(DriverSettings):
     start: date | None = None
     agent: Key | None = None
     runs: bool = Field(default=True)
+    meters: list[Key] | None = None
+    """Only these of the agent's meters; left out, all of them."""
 
 
 class SimulatedDriver:
@@ -67,6 +69,13 @@ class SimulatedDriver:
         except ValueError as error:
             raise EdgePermanentError(f"driver {self._settings.name}: {error}; set `agent` to one of them") from error
         every = self._settings.every
+        only = self._settings.meters
+        known = {meter.meter for meter in offered}
+        if only is not None and (unknown := sorted(set(only) - known)):
+            raise EdgePermanentError(
+                f"driver {self._settings.name}: no meter {', '.join(unknown)} at agent {self._agent}; "
+                f"known: {', '.join(sorted(known))}"
+            )
         return [
             meter.model_copy(
                 update={
@@ -75,6 +84,7 @@ class SimulatedDriver:
                 }
             )
             for meter in offered
+            if only is None or meter.meter in only
         ]
 
     async def start(self) -> None:
@@ -107,6 +117,7 @@ class SimulatedDriver:
         return [
             Reading(meter=meter, at_ms=at_ms, value=value, unit=unit)
             for meter, value, unit in workshop.read(self._agent, at_ms)
+            if self._settings.meters is None or meter in self._settings.meters
         ]
 
     def _current_workshop(self) -> Workshop:

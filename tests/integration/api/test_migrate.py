@@ -11,8 +11,8 @@ from psycopg import sql
 
 from deploy import migrate as module
 from deploy.migrate import DatabaseAwayError, MigrationRefusedError, migrate
+from deploy.stack import on_database
 from schemas.sql import Migration, migrations
-from tests.conftest import database_on
 
 pytestmark = pytest.mark.stack
 
@@ -23,7 +23,7 @@ def empty_url(database_url):
     name = f"{urlsplit(database_url).path[1:]}_empty"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-    yield database_on(database_url, name)
+    yield on_database(database_url, name)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

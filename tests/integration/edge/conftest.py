@@ -25,11 +25,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge.agent import run_agent
-from edge.broker_url import parse_broker_url
 from edge.configuration import BatchSettings, Configured, EdgeConfiguration, OutboxSettings, TlsSettings
 from edge.counters import Counters
 from edge.drivers import DriverContext, DriverKind, DriverSettings
 from edge.readings import Reading, Taken
+from schemas.broker_url import parse_broker_url
 from schemas.resources import MeterKind, Resource
 from schemas.topics import AgentAddress, Kind, parse_topic
 from schemas.wire import OfferedMeter, Readings, Status

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from deploy.cli import main
-from edge.broker_url import BrokerUrl, parse_broker_url
 from edge.checking import check
 from edge.configuration import load_configuration
 from edge.drivers import DriverKind, find_driver
 from edge.errors import EdgeError, EdgePermanentError, UnknownDriverError
 from edge.outbox import WhenFull
+from schemas.broker_url import BrokerUrl, parse_broker_url
 from schemas.configuration import ConfigurationError
 
 GOOD = """\

@@ -1,0 +1,47 @@
+# Everything a developer or CI runs. `make install` makes .venv once; afterwards all works offline.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ROUNDS ?= 200
+SEED ?= 1
+
+.PHONY: help install demo test check format bench chaos constraints clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+install: $(VENV)/.installed ## make .venv with everything in it
+
+$(VENV)/.installed: pyproject.toml constraints.txt deploy/install.sh
+	PYTHON=$(PYTHON) sh deploy/install.sh $(VENV)
+	@touch $@
+
+demo: install ## a living factory with a verdict; Ctrl-C stops it
+	$(BIN)/afkobling demo
+
+test: check ## what CI runs: all checks, then all tests on the real servers
+	$(BIN)/pytest
+
+check: install ## style, types and floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## put the code in shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## measure ingest beside raw COPY
+	$(BIN)/afkobling bench ingest --shape deep --shape wide --readings-per-message 100
+
+chaos: install ## cut, stall and kill everything, at length (ROUNDS=200 SEED=1)
+	AFKOBLING_CHAOS_ROUNDS=$(ROUNDS) AFKOBLING_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos --timeout 3600
+
+constraints: install ## pin what is installed now
+	$(BIN)/pip freeze --exclude-editable --local | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
+
+clean: ## remove what was built here (the local stack's data stays: see `afkobling stack reset`)
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
