@@ -1,10 +1,11 @@
 "use strict";
 
-// The token lives as long as the tab; `#token=…` in the address hands one over and is removed at once.
+// The token lives as long as the tab; `#token=…` in the address hands one over and is removed at once. With it may
+// come the periods to judge first: base_from, base_to, from, to.
 const find = (id) => document.getElementById(id);
-const handed = new URLSearchParams(location.hash.slice(1)).get("token");
-if (handed) {
-  sessionStorage.setItem("token", handed);
+const handed = new URLSearchParams(location.hash.slice(1));
+if (handed.has("token")) {
+  sessionStorage.setItem("token", handed.get("token"));
   history.replaceState(null, "", location.pathname);
 }
 
@@ -87,6 +88,14 @@ async function showVerdicts() {
 // The latest driver values, up to a year of them, against as many before.
 async function choosePeriods() {
   const form = find("periods");
+  const named = ["base_from", "base_to", "from", "to"];
+  if (named.every((name) => handed.has(name))) {
+    for (const name of named) {
+      form.elements[name].value = handed.get(name);
+      handed.delete(name);
+    }
+    return true;
+  }
   const spans = [];
   let cursor = null;
   do {

@@ -40,8 +40,9 @@ def _run(arguments: argparse.Namespace) -> int:
     options = Options(
         data_dir=Path(arguments.data) if arguments.data else None, port=arguments.port, is_once=arguments.once
     )
-    # An ordinary kill ends the demo as Ctrl-C does: everything that it started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # An ordinary kill ends the demo as Ctrl-C does, and so does Ctrl-C where a shell had it ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with run_demo(_scenario(arguments), options, say=lambda line: print(line, file=sys.stderr)) as living:
         if arguments.json:
             _print_json(living.outcome)
@@ -70,6 +71,8 @@ def _print_json(outcome: dict[str, Any]) -> None:
 
 
 def _print_words(living: Living) -> None:
+    from urllib.parse import urlencode
+
     outcome = living.outcome
     base, period = outcome["base"], outcome["period"]
     print(f"\n{outcome['organisation']} / {outcome['site']}: {period['from']} to {period['to']} against {base['from']}")
@@ -91,6 +94,7 @@ def _print_words(living: Living) -> None:
         f"\nledger: {ledger['sent']:,} readings sent, {ledger['stored']:,} stored, "
         f"{ledger['quarantined']:,} in quarantine"
     )
-    print(f"\nlook:   {living.url}/#token={living.token}")
+    periods = {"base_from": base["from"], "base_to": base["to"], **period}
+    print(f"\nlook:   {living.url}/#{urlencode({'token': living.token, **periods})}")
     print(f"token:  {living.token}")
     print(f"broker: {living.broker_url}", flush=True)

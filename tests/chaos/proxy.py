@@ -1,0 +1,194 @@
+"""A TCP proxy on the loopback interface that does to connections what networks do to them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+_CHUNK = 65_536
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time: closing sends a reset, and what was not delivered is gone."""
+_STOP_S = 10
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Link:
+    """One connection: what came to us, and ours to the target."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+
+
+class Proxy:
+    """Forwards to a target, in a thread of its own, from `start` to `stop`.
+
+    `cut` and `stall` last until `heal`; what is said here holds for both directions.
+    """
+
+    def __init__(self, name: str, host: str, port: int) -> None:
+        self.name = name
+        self.port = 0
+        self.forwarded = 0
+        """Bytes, both ways."""
+        self.cuts = 0
+        """Connections that were reset."""
+        self._target = (host, port)
+        self._links: set[_Link] = set()
+        self._ghosts: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._is_refusing = False
+        self._left: int | None = None
+        self._loop = asyncio.new_event_loop()
+        self._flowing = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {name}", daemon=True)
+        self._server: asyncio.Server | None = None
+
+    def start(self) -> Proxy:
+        """Listen on a free port."""
+        self._thread.start()
+        self._call(self._start())
+        return self
+
+    def stop(self) -> None:
+        """Reset everything and end. Safe before `start`, and twice."""
+        if self._thread.is_alive():
+            self._call(self._stop())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_STOP_S)
+        if not self._loop.is_closed():
+            self._loop.close()
+
+    def cut(self, *, refuse: bool = False) -> None:
+        """Reset all live connections; with `refuse`, each new one too."""
+        self._call(self._cut(refuse=refuse))
+
+    def cut_after(self, size: int) -> None:
+        """Reset all connections in the midst of what is said, when `size` more bytes have been forwarded."""
+        self._call(self._cut_after(size))
+
+    def vanish(self) -> None:
+        """Reset the client's side only: the server is not told until `heal`, as when a network goes dead."""
+        self._call(self._vanish())
+
+    def stall(self) -> None:
+        """Forward nothing, and tell nobody."""
+        self._call(self._stall())
+
+    def heal(self) -> None:
+        """Forward again, also what was held back, accept again, and tell the servers of vanished clients."""
+        self._call(self._heal())
+
+    def _call(self, act: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(act, self._loop).result(_STOP_S)
+
+    async def _start(self) -> None:
+        self._flowing.set()
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    async def _stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        await self._cut(refuse=True)
+        self._drop_ghosts()
+        for pump in list(self._pumps):
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _cut(self, *, refuse: bool) -> None:
+        self._is_refusing = self._is_refusing or refuse
+        self._left = None
+        self._reset_all()
+
+    async def _cut_after(self, size: int) -> None:
+        self._left = size
+
+    async def _vanish(self) -> None:
+        for link in list(self._links):
+            self._links.discard(link)
+            self._ghosts.add(link.server)
+            self.cuts += 1
+            _reset(link.client)
+
+    async def _stall(self) -> None:
+        self._flowing.clear()
+
+    async def _heal(self) -> None:
+        self._is_refusing = False
+        self._left = None
+        self._drop_ghosts()
+        self._flowing.set()
+
+    def _reset_all(self) -> None:
+        for link in list(self._links):
+            self._reset_link(link)
+
+    def _reset_link(self, link: _Link) -> None:
+        if link in self._links:
+            self._links.discard(link)
+            self.cuts += 1
+            _reset(link.client)
+            _reset(link.server)
+
+    def _drop_ghosts(self) -> None:
+        for server in self._ghosts:
+            _reset(server)
+        self._ghosts.clear()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_refusing:
+            _reset(writer)
+            return
+        try:
+            server_reader, server = await asyncio.open_connection(*self._target)
+        except OSError:
+            _reset(writer)
+            return
+        link = _Link(writer, server)
+        self._links.add(link)
+        pumps = [
+            asyncio.ensure_future(self._pump(reader, server, link)),
+            asyncio.ensure_future(self._pump(server_reader, writer, link)),
+        ]
+        self._pumps.update(pumps)
+        await asyncio.wait(pumps)
+        self._pumps.difference_update(pumps)
+        if link in self._links:
+            self._links.discard(link)
+            writer.close()
+            server.close()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: _Link) -> None:
+        try:
+            while data := await source.read(_CHUNK):
+                await self._flowing.wait()
+                if link not in self._links:
+                    return
+                if self._left is not None and len(data) >= self._left:
+                    sink.write(data[: self._left])
+                    self._left = None
+                    self._reset_all()
+                    return
+                if self._left is not None:
+                    self._left -= len(data)
+                sink.write(data)
+                self.forwarded += len(data)
+                await sink.drain()
+            await self._flowing.wait()
+            if link in self._links:
+                sink.write_eof()
+        except OSError:
+            self._reset_link(link)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    raw: socket.socket | None = writer.get_extra_info("socket")
+    if raw is not None and raw.fileno() >= 0:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()
