@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from collector.decode import (
     ReportMessage,
     RunsMessage,
 )
-from collector.meter_index import UNKNOWN_METER, WRONG_UNIT, MeterIndex
+from collector.meter_index import UNKNOWN_METER, WRONG_UNIT, MeterColumns, MeterIndex
 from schemas.topics import AgentAddress, Kind
 from schemas.wire import JSON_TYPE, Readings, SingleReading
 
@@ -77,6 +77,16 @@ class ReadingRows:
         return ReadingRows(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 
 
+_NO_ROWS = ReadingRows(
+    meter_id=np.empty(0, np.int32),
+    at=np.empty(0, np.int64),
+    value=np.empty(0, np.float64),
+    quality=np.empty(0, np.int16),
+    source=np.empty(0, np.int32),
+    row=np.empty(0, np.int32),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """One message after the checks: its place, how many readings it brought, and what was refused of them."""
@@ -98,14 +108,13 @@ class Batch:
 def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, future_tolerance_ms: int) -> Batch:
     """Check every reading against the site model and the clock. Nothing that came in is left out."""
     messages: list[Checked] = []
-    parts: list[ReadingRows] = []
-    latest = now_ms + future_tolerance_ms
+    tables: list[tuple[int, ReadingsMessage, MeterColumns]] = []
     for item in decoded:
         match item:
             case ReadingsMessage():
-                checked, rows = _check_readings(item, index, latest=latest, source=len(messages))
-                messages.append(checked)
-                parts.append(rows)
+                tables.append((len(messages), item, index.columns(item.address, item.meters, item.units)))
+                place = Place(address=item.address, epoch=item.epoch or PLAIN_EPOCH, seq=item.seq)
+                messages.append(Checked(place=place, readings=len(item.meter), message=item))
             case Refused():
                 messages.append(_refused(item))
             case RunsMessage():
@@ -115,49 +124,67 @@ def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, futu
                 messages.append(Checked(place=None, readings=0, message=item))
             case Ignored():
                 pass
-    return Batch(messages=tuple(messages), rows=_concatenate(parts))
-
-
-def _check_readings(
-    message: ReadingsMessage, index: MeterIndex, *, latest: int, source: int
-) -> tuple[Checked, ReadingRows]:
-    columns = index.columns(message.address, message.meters, message.units)
-    ids = columns.ids[message.meter]
-    value, at = message.value, message.at
-    is_finite = np.isfinite(value)
-    is_good = (ids >= 0) & is_finite & (np.abs(value) <= columns.largest[message.meter])
-    is_good &= (at <= latest) & (at >= OLDEST_MS)
-    quarantined: tuple[QuarantineEntry, ...] = ()
-    rows = ReadingRows(
-        meter_id=ids,
-        at=at,
-        value=value,
-        quality=message.quality,
-        source=np.full(len(ids), source, dtype=np.int32),
-        row=np.arange(len(ids), dtype=np.int32),
-    )
+    if not tables:
+        return Batch(messages=tuple(messages), rows=_NO_ROWS)
+    rows = _rows(tables)
+    limits = Limits(oldest=OLDEST_MS, latest=now_ms + future_tolerance_ms)
+    # All messages at once: checking each by itself would take longer than decoding it.
+    largest = np.concatenate([columns.largest[message.meter] for _, message, columns in tables])
+    is_good = (rows.meter_id >= 0) & np.isfinite(rows.value) & (np.abs(rows.value) <= largest)
+    is_good &= (rows.at >= limits.oldest) & (rows.at <= limits.latest)
     if not is_good.all():
-        reasons: list[tuple[Reason, NDArray[np.bool_]]] = [
-            (Reason.UNKNOWN_AGENT, np.full(len(ids), message.address not in index.agents)),
-            (Reason.UNKNOWN_METER, ids == UNKNOWN_METER),
-            (Reason.WRONG_UNIT, ids == WRONG_UNIT),
-            (Reason.NOT_A_NUMBER, ~is_finite),
-            (Reason.OUT_OF_RANGE, np.abs(value) > columns.largest[message.meter]),
-            (Reason.FUTURE, at > latest),
-            (Reason.TOO_OLD, at < OLDEST_MS),
-        ]
-        quarantined = tuple(_refuse_rows(message, index, reasons, latest=latest))
+        with_trouble = set(rows.source[~is_good].tolist())
+        for source, message, columns in tables:
+            if source in with_trouble:
+                refused = _refuse_rows(message, index, _reasons(message, columns, index, limits), limits)
+                messages[source] = replace(messages[source], quarantined=tuple(refused))
         rows = rows.select(is_good)
-    place = Place(address=message.address, epoch=message.epoch or PLAIN_EPOCH, seq=message.seq)
-    return Checked(place=place, readings=len(ids), message=message, quarantined=quarantined), rows
+    return Batch(messages=tuple(messages), rows=rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The instants that a reading may have, both included (Unix milliseconds)."""
+
+    oldest: int
+    latest: int
+
+
+def _rows(tables: Sequence[tuple[int, ReadingsMessage, MeterColumns]]) -> ReadingRows:
+    sizes = [len(message.meter) for _, message, _ in tables]
+    total = sum(sizes)
+    ends = np.cumsum(sizes)
+    return ReadingRows(
+        meter_id=np.concatenate([columns.ids[message.meter] for _, message, columns in tables]),
+        at=np.concatenate([message.at for _, message, _ in tables]),
+        value=np.concatenate([message.value for _, message, _ in tables]),
+        quality=np.concatenate([message.quality for _, message, _ in tables]),
+        source=np.repeat(np.array([source for source, _, _ in tables], dtype=np.int32), sizes),
+        row=(np.arange(total) - np.repeat(ends - sizes, sizes)).astype(np.int32),
+    )
+
+
+def _reasons(
+    message: ReadingsMessage, columns: MeterColumns, index: MeterIndex, limits: Limits
+) -> list[tuple[Reason, NDArray[np.bool_]]]:
+    """Each reason and the rows of the message that it holds for, the first to be told first."""
+    ids, largest = columns.ids[message.meter], columns.largest[message.meter]
+    return [
+        (Reason.UNKNOWN_AGENT, np.full(len(ids), message.address not in index.agents)),
+        (Reason.UNKNOWN_METER, ids == UNKNOWN_METER),
+        (Reason.WRONG_UNIT, ids == WRONG_UNIT),
+        (Reason.NOT_A_NUMBER, ~np.isfinite(message.value)),
+        (Reason.OUT_OF_RANGE, np.abs(message.value) > largest),
+        (Reason.FUTURE, message.at > limits.latest),
+        (Reason.TOO_OLD, message.at < limits.oldest),
+    ]
 
 
 def _refuse_rows(
     message: ReadingsMessage,
     index: MeterIndex,
     reasons: Sequence[tuple[Reason, NDArray[np.bool_]]],
-    *,
-    latest: int,
+    limits: Limits,
 ) -> list[QuarantineEntry]:
     """One entry for each reason; a reading that has several is told under the first."""
     entries = []
@@ -166,7 +193,7 @@ def _refuse_rows(
         rows = np.flatnonzero(mask & left)
         left &= ~mask
         if len(rows):
-            entries.append(quarantine_rows(message, rows, reason, _detail(message, index, rows, reason, latest)))
+            entries.append(quarantine_rows(message, rows, reason, _detail(message, index, rows, reason, limits.latest)))
     return entries
 
 
@@ -251,20 +278,3 @@ def _refused(item: Refused) -> Checked:
         payload=item.incoming.payload,
     )
     return Checked(place=place, readings=item.readings, message=None, quarantined=(entry,))
-
-
-def _concatenate(parts: Sequence[ReadingRows]) -> ReadingRows:
-    empty = ReadingRows(
-        meter_id=np.empty(0, np.int32),
-        at=np.empty(0, np.int64),
-        value=np.empty(0, np.float64),
-        quality=np.empty(0, np.int16),
-        source=np.empty(0, np.int32),
-        row=np.empty(0, np.int32),
-    )
-    return ReadingRows(
-        **{
-            name: np.concatenate([getattr(p, name) for p in (empty, *parts)])
-            for name in ReadingRows.__dataclass_fields__
-        }
-    )

@@ -18,7 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from collector.decode import Incoming
+from collector.decode import Decoded, Incoming, ReadingsMessage, decode
 from collector.errors import SetupError
 from schemas.broker_url import parse_broker_url
 from schemas.topics import ROOT, VERSION, AgentAddress, Kind
@@ -31,11 +31,20 @@ _KEEPALIVE_SECONDS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A message and where its acknowledgement belongs: a packet id holds for one connection only."""
+    """A decoded message, its size on the wire, and where its acknowledgement belongs.
 
-    incoming: Incoming
+    A packet id holds for one connection only.
+    """
+
+    decoded: Decoded
+    size: int
     packet_id: int
     connection: int
+
+    @property
+    def readings(self) -> int:
+        """How much it adds to a batch; a message without readings counts as one."""
+        return len(self.decoded.meter) if isinstance(self.decoded, ReadingsMessage) else 1
 
 
 class Buffer:
@@ -50,24 +59,27 @@ class Buffer:
 
     def put(self, delivery: Delivery) -> None:
         """Add one; waits while full. After `close` it is dropped, unacknowledged, for the broker to keep."""
-        size = len(delivery.incoming.payload)
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._has_room(size))
+            self._changed.wait_for(lambda: self._is_closed or self._has_room(delivery.size))
             if not self._is_closed:
                 self._deliveries.append(delivery)
-                self._bytes += size
+                self._bytes += delivery.size
                 if len(self._deliveries) == 1:
                     self._changed.notify_all()
 
-    def take(self, *, timeout: float) -> list[Delivery]:
-        """All that is there, waiting up to `timeout` seconds for the first."""
+    def take(self, *, timeout: float, most_readings: int) -> list[Delivery]:
+        """What is there, of about `most_readings` and at least one, waiting up to `timeout` seconds for the first."""
+        taken: list[Delivery] = []
+        readings = 0
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or bool(self._deliveries), timeout=timeout)
-            taken = list(self._deliveries)
-            self._deliveries.clear()
-            self._bytes = 0
+            while self._deliveries and readings < most_readings:
+                delivery = self._deliveries.popleft()
+                self._bytes -= delivery.size
+                readings += delivery.readings
+                taken.append(delivery)
             self._changed.notify_all()
-            return taken
+        return taken
 
     def close(self) -> None:
         with self._changed:
@@ -183,13 +195,17 @@ class Subscriber:
         _LOG.warning("disconnected", action="disconnect", reason=str(reason))
 
     def _on_message(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
+        # Decoded here, between two reads of the socket: a thread of its own for it would fight this one for the
+        # interpreter at every read (docs/performance.md).
+        incoming = Incoming(
+            topic=message.topic,
+            payload=bytes(message.payload),
+            content_type=getattr(message.properties, "ContentType", None),
+        )
         self._buffer.put(
             Delivery(
-                incoming=Incoming(
-                    topic=message.topic,
-                    payload=bytes(message.payload),
-                    content_type=getattr(message.properties, "ContentType", None),
-                ),
+                decoded=decode(incoming),
+                size=len(incoming.payload),
                 packet_id=message.mid,
                 connection=self._connection,
             )

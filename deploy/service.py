@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from collector.metrics import ProbeServer
 from deploy.logs import configure_logs
+from deploy.probes import serve_probes
 
 
 class Service(Protocol):
@@ -27,11 +28,7 @@ def serve(service: Service, *, registry: CollectorRegistry, port: int | None) ->
     configure_logs()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
-    probes = ProbeServer(port=port, registry=registry, problems=service.problems) if port else None
-    if probes:
-        probes.start()
-    try:
+    with ExitStack() as cleanup:
+        if port:
+            cleanup.callback(serve_probes(port, registry, service.problems))
         service.run()
-    finally:
-        if probes:
-            probes.stop()

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from edge.batch import Gathering
 from edge.configuration import Configured, EdgeConfiguration
@@ -61,21 +62,27 @@ def all_offers(sources: Sequence[Source]) -> list[OfferedMeter]:
     return offers
 
 
-def run(configuration: EdgeConfiguration, *, until_stored: bool) -> int:
+ServeProbes = Callable[[int, CollectorRegistry, Callable[[], list[str]]], Callable[[], None]]
+"""Shows metrics, health and readiness on a port, and returns what ends that; how is not the agent's business."""
+
+
+def run(configuration: EdgeConfiguration, *, until_stored: bool, serve_probes: ServeProbes | None = None) -> int:
     """Run until SIGTERM or SIGINT, or with `until_stored` until finite drivers ended and all is confirmed.
 
     Returns the exit status: 0, or 1 when a driver failed for good in a run that was to end by itself. Raises EdgeError
     when it cannot begin.
     """
-    return asyncio.run(_run_with_signals(configuration, until_stored=until_stored))
+    return asyncio.run(_run_with_signals(configuration, until_stored=until_stored, serve_probes=serve_probes))
 
 
-async def _run_with_signals(configuration: EdgeConfiguration, *, until_stored: bool) -> int:
+async def _run_with_signals(
+    configuration: EdgeConfiguration, *, until_stored: bool, serve_probes: ServeProbes | None
+) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    return await run_agent(configuration, stop=stop, until_stored=until_stored)
+    return await run_agent(configuration, stop=stop, until_stored=until_stored, serve_probes=serve_probes)
 
 
 async def run_agent(
@@ -83,6 +90,7 @@ async def run_agent(
     *,
     stop: asyncio.Event,
     until_stored: bool = False,
+    serve_probes: ServeProbes | None = None,
     counters: Counters | None = None,
     now_ms: Callable[[], int] = now_ms,
 ) -> int:
@@ -98,8 +106,8 @@ async def run_agent(
     )
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(outbox.close)
-        if configuration.metrics_port is not None:
-            cleanup.callback(_serve_metrics(counters, configuration.metrics_port))
+        if configuration.metrics_port is not None and serve_probes is not None:
+            cleanup.callback(serve_probes(configuration.metrics_port, counters.registry, counters.problems))
         counters.watch(outbox)
         log.info(
             "the agent starts",
@@ -193,12 +201,3 @@ class _Agent:
             await writing
         await self._publisher.stop(drain_s=DRAIN_S)
         await publishing
-
-
-def _serve_metrics(counters: Counters, port: int) -> Callable[[], None]:
-    try:
-        return counters.serve(port)
-    except OSError as error:
-        raise EdgePermanentError(
-            f"metrics_port {port} cannot be used: {error.strerror}; choose another or leave it out"
-        ) from error

@@ -40,13 +40,15 @@ class OutboxSettings(_Section):
 
 
 class BatchSettings(_Section):
-    """A message goes out at so many `readings`, or when its first is of this `age`; never larger than `size`.
+    """A message goes to the outbox at so many `readings`, or when its first is of this `age`; never larger than `size`.
 
+    Until then its readings are in memory only: a kill or a loss of power takes them along. A short age keeps together
+    what one poll brings and commits it at once; a longer one writes less often, which spares worn flash.
     `size` must stay below the broker's largest packet: 256 kB suits all but the smallest brokers.
     """
 
     readings: Annotated[int, Field(ge=1, le=MAX_READINGS)] = 500
-    age: SpanMs = 2_000
+    age: SpanMs = 100
     size: Annotated[ByteSize, Field(ge=2_000, le=900_000)] = ByteSize(256_000)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from edge.outbox import Outbox
 
@@ -36,16 +35,11 @@ class Counters:
         self.waiting.set_function(lambda: outbox.state().waiting)
         self.dropped.set_function(lambda: outbox.state().dropped_readings)
 
-    def serve(self, port: int) -> Callable[[], None]:
-        """Answer scrapes on 127.0.0.1:`port`; returns what ends that. Raises OSError when the port is taken."""
-        server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
-
-        def stop() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        return stop
+    def problems(self) -> list[str]:
+        """What keeps the agent from its work now, in plain words; empty when all is well."""
+        if self.registry.get_sample_value("afkobling_edge_broker_online"):
+            return []
+        return ["not connected to the broker; readings wait in the outbox. Is it running and reachable?"]
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Any:
         return Counter(f"afkobling_edge_{name}", documentation, labels, registry=self.registry)

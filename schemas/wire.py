@@ -50,8 +50,9 @@ class Sequenced(Message):
 class Readings(Sequenced):
     """A table of readings with a dictionary of meters. `meter[i]` points into `meters` and `units`."""
 
-    meters: list[Name]
-    units: list[Symbol]
+    # Plain strings: bounds on each would cost as much as all else, and what is too long is simply no known meter.
+    meters: list[str]
+    units: list[str]
     meter: list[int]
     at: list[Instant]
     value: list[float]

@@ -43,12 +43,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from deploy.commands.settings import environment_with_stack
     from deploy.logs import configure_logs
+    from deploy.probes import serve_probes
     from edge.agent import run
     from edge.configuration import load_configuration
 
     configuration = load_configuration(Path(arguments.config), environment_with_stack())
     configure_logs()
-    return run(configuration, until_stored=arguments.until_stored)
+    return run(configuration, until_stored=arguments.until_stored, serve_probes=serve_probes)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -166,7 +166,6 @@ def _start_parts(parts: Parts, scenario: Scenario, servers: Endpoints, port: int
             "agent": agent,
             "broker": servers.broker_url,
             "outbox": {"path": f"{agent}.sqlite"},
-            "batch": {"age": "1s"},
             "drivers": drivers,
         }
         config.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")

@@ -41,7 +41,7 @@ class Proxy:
         self._target = (host, port)
         self._links: set[_Link] = set()
         self._ghosts: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._is_refusing = False
         self._left: int | None = None
         self._loop = asyncio.new_event_loop()
@@ -97,9 +97,9 @@ class Proxy:
             self._server.close()
         await self._cut(refuse=True)
         self._drop_ghosts()
-        for pump in list(self._pumps):
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        # What waits to forward ends as well: its connection is gone.
+        self._flowing.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _cut(self, *, refuse: bool) -> None:
         self._is_refusing = self._is_refusing or refuse
@@ -142,23 +142,25 @@ class Proxy:
         self._ghosts.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_refusing:
-            _reset(writer)
-            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await self._serve(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             server_reader, server = await asyncio.open_connection(*self._target)
         except OSError:
             _reset(writer)
             return
+        if self._is_refusing:
+            _reset(writer)
+            _reset(server)
+            return
         link = _Link(writer, server)
         self._links.add(link)
-        pumps = [
-            asyncio.ensure_future(self._pump(reader, server, link)),
-            asyncio.ensure_future(self._pump(server_reader, writer, link)),
-        ]
-        self._pumps.update(pumps)
-        await asyncio.wait(pumps)
-        self._pumps.difference_update(pumps)
+        await asyncio.gather(self._pump(reader, server, link), self._pump(server_reader, writer, link))
         if link in self._links:
             self._links.discard(link)
             writer.close()
@@ -167,8 +169,7 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: _Link) -> None:
         try:
             while data := await source.read(_CHUNK):
-                await self._flowing.wait()
-                if link not in self._links:
+                if not await self._may_forward(link):
                     return
                 if self._left is not None and len(data) >= self._left:
                     sink.write(data[: self._left])
@@ -180,11 +181,15 @@ class Proxy:
                 sink.write(data)
                 self.forwarded += len(data)
                 await sink.drain()
-            await self._flowing.wait()
-            if link in self._links:
+            if await self._may_forward(link):
                 sink.write_eof()
         except OSError:
             self._reset_link(link)
+
+    async def _may_forward(self, link: _Link) -> bool:
+        """Waits while stalled; False when the connection is gone by then."""
+        await self._flowing.wait()
+        return link in self._links
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

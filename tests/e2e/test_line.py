@@ -309,7 +309,8 @@ def _check_consumption(api: Api, whole: dict[str, str]) -> None:
 def _check_decoupling(api: Api) -> None:
     answer = api.get(
         "/v1/sites/hall/decoupling",
-        **{"base_from": f"{BASE}-01-01", "base_to": f"{PERIOD}-01-01"},
+        base_from=f"{BASE}-01-01",
+        base_to=f"{PERIOD}-01-01",
         **{"from": f"{PERIOD}-01-01", "to": f"{PERIOD + 1}-01-01"},
     )
     indicators = {item["indicator"]: item for item in answer["items"]}

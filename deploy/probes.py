@@ -1,0 +1,75 @@
+"""What every process shows of itself on the loopback interface: /metrics, /health and /ready."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from schemas.errors import PermanentError
+
+
+class PortTakenError(PermanentError):
+    """Something else listens on the port for metrics."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port: int, registry: CollectorRegistry, problems: Callable[[], Iterable[str]]) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.registry = registry
+        self.problems = problems
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        match self.path:
+            case "/metrics":
+                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(self.server.registry))
+            case "/health":
+                self._answer(200, "application/json", b'{"status": "ok"}')
+            case "/ready":
+                found = list(self.server.problems())
+                body = json.dumps({"ready": not found, "problems": found}).encode()
+                self._answer(503 if found else 200, "application/json", body)
+            case _:
+                self._answer(404, "text/plain", b"/metrics, /health or /ready")
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in http.server
+        """Probes come every few seconds; they are not worth a line each."""
+
+
+def serve_probes(port: int, registry: CollectorRegistry, problems: Callable[[], Iterable[str]]) -> Callable[[], None]:
+    """Answer on 127.0.0.1:`port` from a thread of its own; returns what ends that. Raises PortTakenError.
+
+    /health says that this process lives; /ready says 503 and why, in plain words, while `problems` finds any.
+    """
+    try:
+        server = _Server(port, registry, problems)
+    except OSError as error:
+        raise PortTakenError(
+            f"the port for metrics, {port}, cannot be used: {error.strerror}; choose another or leave it out"
+        ) from error
+    thread = threading.Thread(target=server.serve_forever, name="probes", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop

@@ -1,0 +1,292 @@
+"""A whole line of real processes, each behind proxies of its own, and what is to be true of it in the end."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, LiteralString
+from urllib.parse import urlsplit
+
+import psycopg
+import yaml
+
+from api.site_model import apply_site_model
+from collector.rollup_runner import roll_up_all
+from collector.settings import RollupSettings
+from tests.chaos.proxy import Proxy
+from tests.chaos.truth import AGENTS, PART_MS, Truth, csv_of, site_model
+from tests.e2e.processes import Processes, wait_for
+
+REPLAY_SPEED, CLOCK_SPEED = 600, 350
+"""Agents run faster than the roll-up's clock, but stop now and then: their readings come early and late."""
+_FAST_ROLLUP = str(Path(__file__).with_name("fast_rollup.py"))
+_IS_ROLLED_UP: LiteralString = """
+    SELECT NOT EXISTS (SELECT FROM pending) AND computed_to = closed_to AND closed_to >= to_timestamp(%s / 1000.0)
+    FROM rollup_progress
+"""
+_READINGS: LiteralString = """
+    SELECT key, (extract(epoch FROM at) * 1000)::int8, value, quality FROM reading LEFT JOIN meter ON id = meter_id
+"""
+_CONSUMPTION: LiteralString = """
+    SELECT meter_id, quarter, measured, estimated, covered_ms FROM consumption ORDER BY meter_id, quarter
+"""
+_TOTALS: LiteralString = """
+    SELECT key, sum(measured + estimated)::int8 FROM consumption JOIN meter ON id = meter_id
+    WHERE kind <> 'rate' GROUP BY key
+"""
+_LEDGER: LiteralString = """
+    SELECT agent, stored_seq, highest_seq, readings, stored, repeated, quarantined, messages, epoch
+    FROM ledger WHERE organisation = %s ORDER BY agent
+"""
+_STATUS: LiteralString = """
+    SELECT agent, status->>'state', (status->'outbox'->>'waiting')::int8, (status->'outbox'->>'last_seq')::int8
+    FROM agent_report WHERE organisation = %s
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Replaying:
+    """How far an agent has come through its files."""
+
+    done: set[int] = field(default_factory=set)
+    part: int = 0
+
+
+class Plant:
+    """Three agents, one or two collectors, a roll-up. `proxies` is empty where the parts meet directly."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        processes: Processes,
+        truth: Truth,
+        organisation: str,
+        database_url: str,
+        broker_url: str,
+        collectors: int,
+        share_group: str | None,
+        is_proxied: bool,
+        rng: random.Random,
+    ) -> None:
+        self.proxies: dict[str, Proxy] = {}
+        self.processes = processes
+        self.collectors = [f"collector-{i + 1}" for i in range(collectors)]
+        self.edges = [f"edge-{agent}" for agent in AGENTS]
+        self._folder = folder
+        self._truth = truth
+        self._organisation = organisation
+        self._database_url = database_url
+        self._broker_url = broker_url
+        self._share_group = share_group
+        self._is_proxied = is_proxied
+        self._rng = rng
+        self._agents = {agent: _Replaying() for agent in AGENTS}
+        begin_ms = truth.end_ms - PART_MS * len(truth.parts[AGENTS[0]])
+        self._clock = [str(time.time_ns() // 1_000_000), str(begin_ms), str(CLOCK_SPEED)]
+        for agent, parts in truth.parts.items():
+            for i, rows in enumerate(parts):
+                (folder / f"{agent}-{i}.csv").write_text(csv_of(rows), "utf-8")
+        with psycopg.connect(database_url) as connection:
+            apply_site_model(connection, site_model(organisation))
+
+    def start(self, name: str) -> None:
+        """Start a part by its name, in whatever state it left its files."""
+        if name in self.collectors:
+            self.processes.start(name, "collector", "run", environment=self._collector_environment(name))
+        elif name == "rollup":
+            self.processes.start_program(name, _FAST_ROLLUP, *self._clock, environment=self._rollup_environment())
+        else:
+            self._start_edge(name.removeprefix("edge-"), speed=REPLAY_SPEED)
+
+    def start_all(self) -> None:
+        for name in (*self.collectors, "rollup", *self.edges):
+            self.start(name)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL; an agent that came to its end at this very moment is noted as such."""
+        status = self.processes.kill(name)
+        if name in self.edges:
+            self._note_end(name.removeprefix("edge-"), status)
+
+    def stored(self) -> int:
+        """How many readings are in the table."""
+        return int(self._query("SELECT count(*) FROM reading")[0][0])
+
+    def tick(self) -> None:
+        """Give agents that are through with a file their next one; whatever ended otherwise fails the test."""
+        self.processes.check(*self.collectors, "rollup")
+        for agent in AGENTS:
+            if self._has_finished_part(agent):
+                self._start_edge(agent, speed=REPLAY_SPEED)
+
+    def settle(self) -> None:
+        """Restart the agents, let them read what is left as fast as possible, and wait until all is rolled up."""
+        for name in self.edges:
+            if self.processes.is_running(name):
+                self.kill(name)
+        for agent in AGENTS:
+            self._start_edge(agent, speed="max")
+        wait_for(self._is_all_read, "the agents to have everything stored")
+        # From now on the real command, whose clock is past everything.
+        self.processes.kill("rollup")
+        self.processes.start("rollup", "rollup", "run", environment=self._rollup_environment())
+        wait_for(self._is_rolled_up, "the roll-up to have done everything")
+        wait_for(self._are_statuses_final, "the last status of each agent")
+        for name in ("rollup", *self.collectors):
+            assert self.processes.stop(name) == 0
+
+    def check(self) -> None:
+        """Every reading is stored once and nothing else is; ledger, outboxes and consumption agree with the truth."""
+        true = self._truth.readings()
+        rows = self._query(_READINGS)
+        stored = {(meter, at): value for meter, at, value, _ in rows}
+        assert len(rows) == len(stored)
+        assert not (lost := true.keys() - stored.keys()), f"{len(lost)} lost, such as {sorted(lost)[:5]}"
+        assert stored == true
+        assert {quality for *_, quality in rows} == {0}
+        self._check_ledger(len(true))
+        assert dict(self._query(_TOTALS)) == self._truth.totals()
+        self._check_rebuilt()
+
+    def _check_ledger(self, readings: int) -> None:
+        reasons = self._query("SELECT reason, detail, epoch, seq FROM quarantine WHERE organisation = %s", self._key)
+        assert reasons == []
+        assert self._query("SELECT * FROM ledger_ahead WHERE organisation = %s", self._key) == []
+        entries = self._query(_LEDGER, self._key)
+        assert [entry[0] for entry in entries] == sorted(AGENTS)
+        for agent, stored_seq, highest_seq, received, stored, repeated, quarantined, messages, epoch in entries:
+            outbox = self._outbox(agent)
+            assert (outbox["epoch"], outbox["last_seq"], outbox["stored_seq"]) == (epoch, stored_seq, stored_seq)
+            assert outbox["readings"] == received == stored + repeated
+            assert (highest_seq, messages, quarantined, outbox["dropped_readings"]) == (stored_seq, stored_seq, 0, 0)
+        assert sum(entry[4] for entry in entries) == readings
+        print("ledger", *entries, sep="\n  ")
+
+    def _check_rebuilt(self) -> None:
+        """From scratch it comes out the same."""
+        kept = self._query(_CONSUMPTION)
+        with psycopg.connect(self._database_url) as connection:
+            row = connection.execute(
+                "SELECT (extract(epoch FROM closed_to) * 1000)::int8 FROM rollup_progress"
+            ).fetchone()
+            connection.execute("TRUNCATE consumption, pending, open_end")
+            connection.execute("UPDATE rollup_progress SET closed_to = NULL, computed_to = NULL")
+        assert row is not None
+        roll_up_all(RollupSettings(database_url=self._database_url), due_ms=row[0])
+        rebuilt = self._query(_CONSUMPTION)
+        assert len(kept) == len(rebuilt)
+        assert [pair for pair in zip(kept, rebuilt, strict=True) if pair[0] != pair[1]] == []
+
+    @property
+    def _key(self) -> str:
+        return self._organisation
+
+    def _query(self, statement: LiteralString, *arguments: Any) -> list[Any]:
+        with psycopg.connect(self._database_url) as connection:
+            return connection.execute(statement, arguments or None).fetchall()
+
+    def _outbox(self, agent: str) -> dict[str, Any]:
+        with closing(sqlite3.connect(self._folder / f"{agent}.sqlite")) as database:
+            database.row_factory = sqlite3.Row
+            return dict(database.execute("SELECT * FROM outbox").fetchone())
+
+    def _has_finished_part(self, agent: str) -> bool:
+        name = f"edge-{agent}"
+        status = self.processes.ended(name) if self.processes.is_running(name) else None
+        if status is not None:
+            self._note_end(agent, status)
+        return status is not None
+
+    def _note_end(self, agent: str, status: int) -> None:
+        assert status in {0, -9}, f"edge-{agent} ended with {status}"
+        if status == 0:
+            self._agents[agent].done.add(self._agents[agent].part)
+
+    def _left(self, agent: str) -> list[int]:
+        return sorted(set(range(len(self._truth.parts[agent]))) - self._agents[agent].done)
+
+    def _is_all_read(self) -> bool:
+        self.processes.check(*self.collectors, "rollup")
+        for agent in AGENTS:
+            if self._has_finished_part(agent) and self._left(agent):
+                self._start_edge(agent, speed="max")
+        return not any(self.processes.is_running(name) for name in self.edges)
+
+    def _is_rolled_up(self) -> bool:
+        self.processes.check(*self.collectors, "rollup")
+        return self._query(_IS_ROLLED_UP, self._truth.end_ms) == [(True,)]
+
+    def _are_statuses_final(self) -> bool:
+        self.processes.check(*self.collectors, "rollup")
+        expected = {(agent, "offline", 0, self._outbox(agent)["last_seq"]) for agent in AGENTS}
+        return set(self._query(_STATUS, self._key)) == expected
+
+    def _start_edge(self, agent: str, *, speed: str | int) -> None:
+        """With its next file; when it has read all, with any of them once more."""
+        replaying = self._agents[agent]
+        left = self._left(agent)
+        replaying.part = left[0] if left else self._rng.randrange(len(self._truth.parts[agent]))
+        if not left and speed == "max":
+            speed = REPLAY_SPEED * 100
+        settings = {
+            "organisation": self._organisation,
+            "site": "hall",
+            "agent": agent,
+            "broker": self._through(f"edge-{agent}→broker", self._broker_url),
+            "outbox": {"path": f"{agent}.sqlite"},
+            "batch": {"readings": 6, "age": "100ms"},
+            "resend_after": "2s",
+            "drivers": [
+                {"name": "meters", "driver": "replay", "path": f"{agent}-{replaying.part}.csv", "speed": speed},
+            ],
+        }
+        config = self._folder / f"{agent}.yaml"
+        config.write_text(yaml.safe_dump(settings), "utf-8")
+        self.processes.start(f"edge-{agent}", "edge", "run", "--config", config.name, "--until-stored")
+
+    def _collector_environment(self, name: str) -> dict[str, str]:
+        return {
+            "AFKOBLING_DATABASE_URL": self._through(f"{name}→database", self._database_url),
+            "AFKOBLING_BROKER_URL": self._through(f"{name}→broker", self._broker_url),
+            "AFKOBLING_COLLECTOR_ID": f"{self._organisation}-{name}",
+            "AFKOBLING_BATCH_AGE_MS": "20",
+            **({"AFKOBLING_SHARE_GROUP": self._share_group} if self._share_group else {}),
+        }
+
+    def _rollup_environment(self) -> dict[str, str]:
+        return {
+            "AFKOBLING_DATABASE_URL": self._through("rollup→database", self._database_url),
+            "AFKOBLING_ROLLUP_GRACE_MS": "300000",
+            "AFKOBLING_ROLLUP_POLL_MS": "50",
+        }
+
+    def _through(self, name: str, url: str) -> str:
+        """The same address by way of the proxy of that name."""
+        if not self._is_proxied:
+            return url
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        if name not in self.proxies:
+            self.proxies[name] = Proxy(name, parts.hostname, parts.port).start()
+        before, _, _ = parts.netloc.rpartition("@")
+        own = f"127.0.0.1:{self.proxies[name].port}"
+        return parts._replace(netloc=f"{before}@{own}" if before else own).geturl()
+
+
+@contextmanager
+def running_plant(**settings: Any) -> Iterator[Plant]:
+    """A plant that is taken away whole, whatever happens."""
+    with Processes(settings["folder"], {}) as processes:
+        plant = Plant(processes=processes, **settings)
+        try:
+            yield plant
+        finally:
+            for proxy in plant.proxies.values():
+                proxy.stop()
