@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from collector.decode import (
     Decoded,
     Ignored,
+    Incoming,
     ReadingsMessage,
     Reason,
     Refused,
@@ -20,10 +21,7 @@ from collector.decode import (
 )
 from collector.meter_index import UNKNOWN_METER, WRONG_UNIT, MeterColumns, MeterIndex
 from schemas.topics import AgentAddress, Kind
-from schemas.wire import JSON_TYPE, Readings, SingleReading
-
-OLDEST_MS = 946_684_800_000
-"""2000-01-01: a clock that says less was never set."""
+from schemas.wire import FIRST_INSTANT, JSON_TYPE, Readings, RunSpan, SingleReading, Status
 
 PLAIN_EPOCH = ""
 """The ledger's epoch for readings that came without one; no agent can send it."""
@@ -118,8 +116,7 @@ def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, futu
             case Refused():
                 messages.append(_refused(item))
             case RunsMessage():
-                place = Place(address=item.address, epoch=item.runs.epoch, seq=item.runs.seq)
-                messages.append(Checked(place=place, readings=0, message=item))
+                messages.append(_check_runs(item, latest=now_ms + future_tolerance_ms))
             case ReportMessage():
                 messages.append(Checked(place=None, readings=0, message=item))
             case Ignored():
@@ -127,7 +124,7 @@ def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, futu
     if not tables:
         return Batch(messages=tuple(messages), rows=_NO_ROWS)
     rows = _rows(tables)
-    limits = Limits(oldest=OLDEST_MS, latest=now_ms + future_tolerance_ms)
+    limits = Limits(oldest=FIRST_INSTANT, latest=now_ms + future_tolerance_ms)
     # All messages at once: checking each by itself would take longer than decoding it.
     largest = np.concatenate([columns.largest[message.meter] for _, message, columns in tables])
     is_good = (rows.meter_id >= 0) & np.isfinite(rows.value) & (np.abs(rows.value) <= largest)
@@ -140,6 +137,35 @@ def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, futu
                 messages[source] = replace(messages[source], quarantined=tuple(refused))
         rows = rows.select(is_good)
     return Batch(messages=tuple(messages), rows=rows)
+
+
+def _check_runs(message: RunsMessage, *, latest: int) -> Checked:
+    """A run that begins or has ended in the future is no fact; it goes to quarantine by itself."""
+    place = Place(address=message.address, epoch=message.runs.epoch, seq=message.runs.seq)
+    early = [span for span in message.runs.runs if max(span.start, span.end or span.start) > latest]
+    if not early:
+        return Checked(place=place, readings=0, message=message)
+    kept = [span for span in message.runs.runs if span not in early]
+    entry = quarantine_runs(
+        message, early, Reason.FUTURE, f"run {early[0].run!r} lies ahead of our clock; check the agent's clock"
+    )
+    runs = message.runs.model_copy(update={"runs": kept})
+    return Checked(place=place, readings=0, message=replace(message, runs=runs), quarantined=(entry,))
+
+
+def quarantine_runs(message: RunsMessage, spans: Sequence[RunSpan], reason: Reason, detail: str) -> QuarantineEntry:
+    """Some runs of a message as an entry whose payload is a message of just these."""
+    return QuarantineEntry(
+        reason=reason,
+        detail=detail,
+        topic=message.address.topic(Kind.RUNS),
+        address=message.address,
+        epoch=message.runs.epoch,
+        seq=message.runs.seq,
+        readings=0,
+        content_type=JSON_TYPE,
+        payload=message.runs.model_copy(update={"runs": list(spans)}).model_dump_json().encode(),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +286,31 @@ def _detail(message: ReadingsMessage, index: MeterIndex, rows: NDArray[np.intp],
             return f"meter {listed}: {ahead:,.0f} s beyond the tolerance ahead of our clock; check the agent's clock"
         case _:
             return f"meter {listed}: instant {int(message.at[first])} ms; the agent's clock was not set"
+
+
+def unstorable(item: Decoded, detail: str) -> Decoded:
+    """A message that the database refused for what is in it, as one that goes to quarantine whole."""
+    match item:
+        case ReadingsMessage():
+            rows = np.arange(len(item.meter))
+            kind, payload, epoch, seq, readings = Kind.READINGS, _subset(item, rows), item.epoch, item.seq, len(rows)
+        case RunsMessage():
+            kind, payload = Kind.RUNS, item.runs.model_dump_json().encode()
+            epoch, seq, readings = item.runs.epoch, item.runs.seq, 0
+        case ReportMessage():
+            kind = Kind.STATUS if isinstance(item.report, Status) else Kind.METERS
+            payload, epoch, seq, readings = item.report.model_dump_json().encode(), None, None, 0
+        case _:
+            return item
+    return Refused(
+        incoming=Incoming(topic=item.address.topic(kind), payload=payload, content_type=JSON_TYPE),
+        reason=Reason.UNSTORABLE,
+        detail=f"the database refused it: {detail}",
+        address=item.address,
+        epoch=epoch,
+        seq=seq,
+        readings=readings,
+    )
 
 
 def _refused(item: Refused) -> Checked:

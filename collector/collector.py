@@ -13,12 +13,13 @@ from collections.abc import Callable
 import psycopg
 import structlog
 
-from collector.batch import assemble
-from collector.connection import connect
+from collector.batch import assemble, unstorable
+from collector.connection import TRANSIENT, connect
+from collector.decode import Decoded
 from collector.meter_index import MeterIndex, load_meter_index
 from collector.metrics import CollectorMetrics
 from collector.settings import CollectorSettings
-from collector.store import StaleModelError, Written, write_batch
+from collector.store import StaleModelError, Written, add_up, write_batch
 from collector.subscriber import Buffer, Delivery, Subscriber
 from schemas.wire import Stored
 
@@ -104,7 +105,7 @@ class Collector:
             started = time.monotonic()
             try:
                 written = self._write_once(deliveries)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            except TRANSIENT as error:
                 self.metrics.retries.inc()
                 self._drop_connection()
                 delay = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
@@ -120,14 +121,29 @@ class Collector:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._settings.database_url, role="collector")
             self._index = None
-        decoded = [delivery.decoded for delivery in deliveries]
+        return self._write_decoded(self._connection, [delivery.decoded for delivery in deliveries])
+
+    def _write_decoded(self, connection: psycopg.Connection, decoded: list[Decoded]) -> Written:
+        """In one transaction; where the database refuses what is in it, in halves, until the one message is found."""
+        try:
+            return self._write_checked(connection, decoded)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            _LOG.exception("the database refuses a message", action="refused", messages=len(decoded))
+            if len(decoded) == 1:
+                return self._write_checked(connection, [unstorable(decoded[0], str(error))])
+            half = len(decoded) // 2
+            return add_up(
+                self._write_decoded(connection, decoded[:half]), self._write_decoded(connection, decoded[half:])
+            )
+
+    def _write_checked(self, connection: psycopg.Connection, decoded: list[Decoded]) -> Written:
         while True:
-            index = self._index = self._index or load_meter_index(self._connection)
+            index = self._index = self._index or load_meter_index(connection)
             batch = assemble(
                 decoded, index, now_ms=self._clock_ms(), future_tolerance_ms=self._settings.future_tolerance_ms
             )
             try:
-                return write_batch(self._connection, batch, model_version=index.version)
+                return write_batch(connection, batch, model_version=index.version)
             except StaleModelError:
                 # The site model moved: look again at what it says now.
                 self._index = None

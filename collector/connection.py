@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import psycopg
+from psycopg import errors
 
 from collector.errors import SetupError
+
+TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+"""The database is away, or has become a standby: the same will work later, or elsewhere."""
 
 
 def connect(database_url: str, *, role: str) -> psycopg.Connection:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from schemas import arrow
 from schemas.topics import AgentAddress, ForeignTopicError, Kind, parse_topic
@@ -48,6 +48,7 @@ class Reason(StrEnum):
     TOO_OLD = "time before 2000"
     CONFLICT = "another value for the same instant"
     UNKNOWN_LINE = "unknown line or product"
+    UNSTORABLE = "refused by the database"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +130,7 @@ def decode(incoming: Incoming) -> Decoded:
     try:
         return _decode_kind(incoming, address, kind)
     except ValidationError as error:
-        reason = _reason_of(error)
-        return _refuse(incoming, address, reason, _summary(error, reason))
+        return _refuse(incoming, address, *_explain(error))
     except arrow.ArrowError as error:
         reason = Reason.WRONG_VERSION if str(error).startswith("version") else Reason.MALFORMED
         return _refuse(incoming, address, reason, str(error))
@@ -248,27 +248,20 @@ def _refuse(incoming: Incoming, address: AgentAddress, reason: Reason, detail: s
 def _has_place(epoch: object, seq: object) -> bool:
     return (
         isinstance(epoch, str)
-        and _EPOCH.match(epoch) is not None
+        and _EPOCH.fullmatch(epoch) is not None
         and isinstance(seq, int)
         and not isinstance(seq, bool)
         and 1 <= seq <= MAX_SEQ
     )
 
 
-def _reason_of(error: ValidationError) -> Reason:
-    return Reason.WRONG_VERSION if any(e["loc"] == ("v",) for e in error.errors()) else Reason.MALFORMED
-
-
-def _summary(error: ValidationError, reason: Reason) -> str:
-    if reason is Reason.WRONG_VERSION:
-        return f"this collector reads messages of version {VERSION} only; update the agent, or the collector"
+def _explain(error: ValidationError) -> tuple[Reason, str]:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    if any(e["loc"] == ("v",) for e in found):
+        detail = f"this collector reads messages of version {VERSION} only; update the agent, or the collector"
+        return Reason.WRONG_VERSION, detail
     parts = [
         f"{'.'.join(str(step) for step in e['loc']) or 'message'}: {e['msg'].removeprefix('Value error, ')}"
-        for e in error.errors(include_url=False, include_input=False, include_context=False)
+        for e in found[:5]
     ]
-    return "; ".join(parts[:5]) + (f"; and {len(parts) - 5} more" if len(parts) > 5 else "")
-
-
-def encode(message: BaseModel) -> bytes:
-    """A message as the JSON that travels."""
-    return message.model_dump_json(exclude_none=True).encode()
+    return Reason.MALFORMED, "; ".join(parts) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")

@@ -36,13 +36,15 @@ _AHEAD: LiteralString = f"""
 """
 _UPDATE: LiteralString = """
     UPDATE ledger SET
-        stored_seq = k.stored_seq, highest_seq = k.highest_seq, messages = ledger.messages + k.messages,
+        stored_seq = k.stored_seq, highest_seq = k.highest_seq, adopted = ledger.adopted + k.adopted,
+        messages = ledger.messages + k.messages,
         readings = ledger.readings + k.stored + k.repeated + k.quarantined,
         stored = ledger.stored + k.stored, repeated = ledger.repeated + k.repeated,
         quarantined = ledger.quarantined + k.quarantined, last_at = now()
     FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[],
-                %s::int8[], %s::int8[], %s::int8[], %s::int8[])
-        AS k(organisation, site, agent, epoch, stored_seq, highest_seq, messages, stored, repeated, quarantined)
+                %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::int8[])
+        AS k(organisation, site, agent, epoch, stored_seq, highest_seq, messages, stored, repeated, quarantined,
+             adopted)
     WHERE (ledger.organisation, ledger.site, ledger.agent, ledger.epoch)
         = (k.organisation, k.site, k.agent, k.epoch)
 """
@@ -67,6 +69,7 @@ class LedgerEntry:
     ahead: set[int]
     ahead_before: frozenset[int]
     messages: int = 0
+    adopted: int = 0
     stored: int = 0
     repeated: int = 0
     quarantined: int = 0
@@ -81,10 +84,32 @@ class LedgerEntry:
         self.messages += 1
         self.highest_seq = max(self.highest_seq, seq)
         self.ahead.add(seq)
+        self._close_up()
+        return True
+
+    def adopt(self, seq: int) -> None:
+        """Take the agent's word that everything up to `seq` was confirmed to it.
+
+        A ledger that is younger than the outbox (a new database, or one restored from a backup) would wait for ever
+        for what the agent no longer has.
+        """
+        if seq > self.stored_seq:
+            known = sum(1 for one in self.ahead if one <= seq)
+            self.adopted += seq - self.stored_seq - known
+            self.stored_seq = seq
+            self.highest_seq = max(self.highest_seq, seq)
+            self.ahead = {one for one in self.ahead if one > seq}
+            self._close_up()
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is something to write back."""
+        return bool(self.messages or self.adopted or self.stored or self.quarantined)
+
+    def _close_up(self) -> None:
         while self.stored_seq + 1 in self.ahead:
             self.stored_seq += 1
             self.ahead.discard(self.stored_seq)
-        return True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,12 +119,13 @@ class Ledger:
     entries: dict[LedgerKey, LedgerEntry] = field(default_factory=dict)
 
     def entry(self, place: Place) -> LedgerEntry:
+        """The entry that a message at this place belongs to."""
         return self.entries[(place.address, place.epoch)]
 
 
-def lock_ledger(cursor: psycopg.Cursor, places: Iterable[Place]) -> Ledger:
-    """Open what is new, and hold every entry that these places touch until the transaction ends."""
-    keys = list(dict.fromkeys((place.address, place.epoch) for place in places))
+def lock_ledger(cursor: psycopg.Cursor, keys: Iterable[LedgerKey]) -> Ledger:
+    """Open what is new, and hold every one of these entries until the transaction ends."""
+    keys = list(dict.fromkeys(keys))
     if not keys:
         return Ledger()
     columns = _columns(keys)
@@ -120,7 +146,7 @@ def lock_ledger(cursor: psycopg.Cursor, places: Iterable[Place]) -> Ledger:
 
 def write_ledger(cursor: psycopg.Cursor, ledger: Ledger) -> None:
     """Write back what changed."""
-    changed = {key: entry for key, entry in ledger.entries.items() if entry.messages}
+    changed = {key: entry for key, entry in ledger.entries.items() if entry.is_changed}
     if not changed:
         return
     entries = changed.values()
@@ -134,6 +160,7 @@ def write_ledger(cursor: psycopg.Cursor, ledger: Ledger) -> None:
             [entry.stored for entry in entries],
             [entry.repeated for entry in entries],
             [entry.quarantined for entry in entries],
+            [entry.adopted for entry in entries],
         ],
     )
     added = [(key, seq) for key, entry in changed.items() for seq in entry.ahead - entry.ahead_before]

@@ -58,8 +58,9 @@ class MeterIndex:
     meters: dict[AgentAddress, dict[str, KnownMeter]]
     _columns: dict[tuple[AgentAddress, tuple[str, ...], tuple[str, ...]], MeterColumns] = field(default_factory=dict)
 
-    # Agents send the same dictionary again and again; a foreign one must not fill the memory.
+    # Agents send the same dictionary again and again; strange ones must not fill the memory.
     _MOST_COLUMNS = 50_000
+    _LARGEST_KEPT = 5_000
 
     def columns(self, address: AgentAddress, meters: list[str], units: list[str]) -> MeterColumns:
         """Look up a message's dictionary of meters and units."""
@@ -78,7 +79,8 @@ class MeterIndex:
             )
             if len(self._columns) >= self._MOST_COLUMNS:
                 self._columns.clear()
-            self._columns[key] = found
+            if len(ids) <= self._LARGEST_KEPT and (found.ids >= 0).all():
+                self._columns[key] = found
         return found
 
     def unit_of(self, address: AgentAddress, meter: str) -> str | None:

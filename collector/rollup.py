@@ -5,7 +5,8 @@ a row in `pending` in the transaction that stored it. A crash at any point loses
 off in the transaction that writes the consumption behind them.
 
 A meter's consumption in a quarter hangs on its readings there and on their neighbours (`collector.metering`), so
-every window is read with one reading more on either side.
+every window is read with one reading more on either side. The neighbour after the edge may change: one that comes
+later may lie before it. So each slice begins a quarter back, and does that last quarter again.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def roll_up_once(connection: psycopg.Connection, *, due_ms: int) -> Step:
     """
     closed_to = _close(connection, due_ms // QUARTER_MS * QUARTER_MS)
     with connection.transaction(), connection.cursor() as cursor:
-        if cursor.execute(_TURN, [ROLLUP_TURN]).fetchone() != (True,):
+        if not _has_turn(cursor):
             return Step(closed_to_ms=closed_to, quarters=0, recomputed=0, is_behind=False)
         closed_to, computed_to = _progress(cursor)
         bounds = reading_bounds(cursor)
@@ -108,6 +109,10 @@ def roll_up_once(connection: psycopg.Connection, *, due_ms: int) -> Step:
     )
 
 
+def _has_turn(cursor: psycopg.Cursor) -> bool:
+    return cursor.execute(_TURN, [ROLLUP_TURN]).fetchone() == (True,)
+
+
 def _progress(cursor: psycopg.Cursor) -> tuple[int, int | None]:
     closed_to, computed_to = cursor.execute(_PROGRESS).fetchone() or (None, None)
     return closed_to or 0, computed_to
@@ -121,7 +126,9 @@ def _close(connection: psycopg.Connection, due_ms: int) -> int:
     """
     with connection.transaction(), connection.cursor() as cursor:
         closed_to, _ = _progress(cursor)
-        if closed_to >= due_ms:
+        # Whoever holds the turn also holds the row to be updated: waiting for that with the gate closed would stop
+        # every writer.
+        if closed_to >= due_ms or not _has_turn(cursor):
             return closed_to
         cursor.execute(_GATE, [ROLLUP_GATE])
         cursor.execute(_MOVE_CLOSED, [due_ms])
@@ -137,13 +144,14 @@ def _compute_slice(
         return 0, closed_to
     from_ms = bounds.oldest // QUARTER_MS * QUARTER_MS if computed_to is None else computed_to
     to_ms = min(closed_to, from_ms + _SLICE_MS)
-    rows = read_window(cursor, from_ms - _LOOK_MS, to_ms + _LOOK_MS)
+    looked_from = from_ms - QUARTER_MS - _LOOK_MS
+    rows = read_window(cursor, looked_from, to_ms + _LOOK_MS)
     written = 0
     meter_ids = np.unique(rows.meter_id[(rows.at >= from_ms) & (rows.at < to_ms)])
     if len(meter_ids):
         rules = read_rules(cursor, meter_ids)
         starts = _starts(cursor, meter_ids, rules, from_ms)
-        rows = _with_predecessors(cursor, rows, meter_ids, starts, looked_from=from_ms - _LOOK_MS, bounds=bounds)
+        rows = _with_predecessors(cursor, rows, meter_ids, starts, looked_from=looked_from, bounds=bounds)
         written = _replace(
             cursor, rows, meter_ids=meter_ids, rules=rules, starts=starts, ends=np.full(len(meter_ids), to_ms)
         )
@@ -153,13 +161,14 @@ def _compute_slice(
 
 
 def _starts(cursor: psycopg.Cursor, meter_ids: Ints, rules: MeterRules, from_ms: int) -> Ints:
-    """Where each meter goes on: the slice's start, or earlier where its last quarter was left open.
+    """Where each meter goes on: a quarter before the slice, or earlier where its last readings left it open.
 
     An interval reading speaks of the time before its instant, which is closed already when it comes.
     """
     ends: dict[int, int] = dict(cursor.execute(_OPEN_ENDS, [meter_ids.tolist()]).fetchall())
-    starts = np.array([min(ends.get(meter_id, from_ms), from_ms) for meter_id in meter_ids.tolist()], dtype=np.int64)
-    return _floor(np.minimum(starts, from_ms - _reach(rules)))
+    last_quarter = from_ms - QUARTER_MS
+    starts = [min(ends.get(meter_id, last_quarter), last_quarter) for meter_id in meter_ids.tolist()]
+    return _floor(np.minimum(np.array(starts, dtype=np.int64), from_ms - _reach(rules)))
 
 
 def _with_predecessors(
@@ -176,9 +185,15 @@ def _with_predecessors(
 
 
 def _note_ends(cursor: psycopg.Cursor, rows: Rows, meter_ids: Ints, to_ms: int) -> None:
-    """Remember the meters that have not spoken after the slice; forget those that have."""
-    last = rows.at[np.searchsorted(rows.meter_id, meter_ids, side="right") - 1]
-    is_open = last < to_ms
+    """Remember where each meter goes on, unless the next slice is sure to begin early enough for it.
+
+    It is when the meter has spoken after this slice, so that the next one takes it up, and in this slice's last
+    quarter, to which the next one looks back.
+    """
+    inside = rows.at < to_ms
+    last = rows.at[inside][np.searchsorted(rows.meter_id[inside], meter_ids, side="right") - 1]
+    newest = rows.at[np.searchsorted(rows.meter_id, meter_ids, side="right") - 1]
+    is_open = (newest < to_ms) | (last < to_ms - QUARTER_MS)
     cursor.execute(_DROP_ENDS, [meter_ids.tolist()])
     if is_open.any():
         cursor.execute(_KEEP_ENDS, [meter_ids[is_open].tolist(), _floor(last[is_open]).tolist()])
@@ -223,7 +238,8 @@ def _recompute(
     after = instant_after(cursor, meter_id, to_at, bounds=bounds)
     start = _floor(min(from_at - reach, from_at if before is None or reach else before))
     end = min(-_floor(-(to_at if after is None or reach else after)), computed_to)
-    if after is None:
+    if after is None or after >= computed_to:
+        # The neighbour may still change, or has yet to come: the next slice begins where the late readings ended.
         cursor.execute(_KEEP_ENDS, [[meter_id], [_floor(to_at)]])
     if start >= end:
         return 0

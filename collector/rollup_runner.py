@@ -43,10 +43,11 @@ class RollupRunner:
                     if connection is None or connection.closed:
                         connection = connect(self._settings.database_url, role="rollup")
                     is_behind = self._step(connection)
-                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                    self._problem = f"database away: {str(error).strip()}"
+                except psycopg.Error as error:
+                    # Whatever it is, one step was rolled back whole; others may still be possible, or this one later.
+                    self._problem = f"the roll-up is stuck: {str(error).strip()}"
                     self.metrics.failures.inc()
-                    _LOG.warning("database away, trying again", action="rollup", error=str(error).strip())
+                    _LOG.warning("a step failed, trying again", action="rollup", error=str(error).strip())
                     if connection is not None:
                         connection.close()
                     self._is_stopping.wait(_RETRY_SECONDS)

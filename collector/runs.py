@@ -7,10 +7,10 @@ from typing import LiteralString
 
 import psycopg
 
-from collector.batch import QuarantineEntry
+from collector.batch import QuarantineEntry, quarantine_runs
 from collector.decode import Reason, ReportMessage, RunsMessage
 from schemas.topics import Kind
-from schemas.wire import JSON_TYPE, RunSpan, Status
+from schemas.wire import RunSpan, Status
 
 _UPSERT_RUNS: LiteralString = """
     INSERT INTO run (line_id, key, state, product_id, order_number, start_at, end_at, said_at)
@@ -80,27 +80,20 @@ def write_runs(cursor: psycopg.Cursor, messages: Sequence[RunsMessage]) -> list[
                     said_at[key] = said
                     rows[key] = (*key, span.state, span.product, span.order, span.start, span.end, said)
     if rows:
-        cursor.execute(_UPSERT_RUNS, [list(column) for column in zip(*rows.values(), strict=True)])
+        # In one order for every collector, so that two of them never wait for each other.
+        ordered = [rows[key] for key in sorted(rows)]
+        cursor.execute(_UPSERT_RUNS, [list(column) for column in zip(*ordered, strict=True)])
     return refused
 
 
 def _refuse(message: RunsMessage, span: RunSpan, what: str) -> QuarantineEntry:
-    return QuarantineEntry(
-        reason=Reason.UNKNOWN_LINE,
-        detail=f"run {span.run!r} names {what}, which the site model has not; add it, or correct the source of runs",
-        topic=message.address.topic(Kind.RUNS),
-        address=message.address,
-        epoch=message.runs.epoch,
-        seq=message.runs.seq,
-        readings=0,
-        content_type=JSON_TYPE,
-        payload=message.runs.model_copy(update={"runs": [span]}).model_dump_json().encode(),
-    )
+    detail = f"run {span.run!r} names {what}, which the site model has not; add it, or correct the source of runs"
+    return quarantine_runs(message, [span], Reason.UNKNOWN_LINE, detail)
 
 
 def write_reports(cursor: psycopg.Cursor, messages: Sequence[ReportMessage]) -> None:
     """Keep each agent's latest status and offered meters. The last will says only `offline`: the rest is kept."""
-    for message in messages:
+    for message in sorted(messages, key=lambda message: str(message.address)):
         kind = Kind.STATUS if isinstance(message.report, Status) else Kind.METERS
         # The last will was written when the agent connected; its instant says nothing about when the line went dead.
         address, report = message.address, message.report

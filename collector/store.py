@@ -5,7 +5,7 @@ After it is committed the batch may be acknowledged; before that nothing of it i
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString
@@ -15,11 +15,12 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import errors
 
-from collector.batch import Batch, Checked, QuarantineEntry, ReadingRows, quarantine_rows
+from collector.batch import Batch, Checked, Place, QuarantineEntry, ReadingRows, quarantine_rows
 from collector.binary_copy import READING_TYPES, encode_rows
 from collector.decode import ReadingsMessage, Reason, ReportMessage, RunsMessage
 from collector.ledger import Ledger, LedgerKey, lock_ledger, write_ledger
 from collector.runs import write_reports, write_runs
+from schemas.wire import Status
 
 ROLLUP_GATE = 0x41464B_01
 """Advisory lock: shared by every writing transaction, exclusive while the roll-up moves `closed_to`."""
@@ -72,6 +73,18 @@ class Written:
     stored_seq: dict[LedgerKey, int]
 
 
+def add_up(first: Written, second: Written) -> Written:
+    """What two batches came to, one written after the other."""
+    return Written(
+        stored=first.stored + second.stored,
+        repeated=first.repeated + second.repeated,
+        quarantined=first.quarantined + second.quarantined,
+        redelivered=first.redelivered + second.redelivered,
+        late=first.late + second.late,
+        stored_seq=first.stored_seq | second.stored_seq,
+    )
+
+
 class StaleModelError(Exception):
     """The site model has moved since the batch was checked; check it again with the new one."""
 
@@ -83,18 +96,21 @@ def write_batch(connection: psycopg.Connection, batch: Batch, *, model_version: 
         version, closed_to_ms = cursor.execute(_STATE).fetchone() or (0, None)
         if version != model_version:
             raise StaleModelError
-        ledger = lock_ledger(cursor, (m.place for m in batch.messages if m.place is not None))
+        claims = _claims(batch.messages)
+        ledger = lock_ledger(cursor, [*(_key(m.place) for m in batch.messages if m.place is not None), *claims])
+        for key, seq in claims.items():
+            ledger.entries[key].adopt(seq)
         is_new = np.array([_is_new(message, ledger) for message in batch.messages], dtype=np.bool_)
-        rows = batch.rows if is_new.all() else batch.rows.select(is_new[batch.rows.source])
-        outcome = _write_rows(connection, cursor, rows, batch.messages)
+        # A redelivered message is written again all the same: that is a no-op, unless its number was used twice.
+        outcome = _write_rows(connection, cursor, batch.rows, batch.messages)
         new = [message for message, fresh in zip(batch.messages, is_new, strict=True) if fresh]
-        quarantined = [entry for message in new for entry in message.quarantined]
+        quarantined = [entry for message in batch.messages for entry in message.quarantined]
         quarantined += outcome.conflicts
         quarantined += write_runs(cursor, [m.message for m in new if isinstance(m.message, RunsMessage)])
         _write_quarantine(cursor, quarantined)
-        _enter_counts(ledger, batch.messages, is_new, rows, outcome)
+        _enter_counts(ledger, batch, is_new, outcome)
         write_reports(cursor, [m.message for m in new if isinstance(m.message, ReportMessage)])
-        late = _write_pending(cursor, rows, closed_to_ms)
+        late = _write_pending(cursor, batch.rows, closed_to_ms)
         write_ledger(cursor, ledger)
     reasons: Counter[str] = Counter()
     for entry in quarantined:
@@ -107,6 +123,22 @@ def write_batch(connection: psycopg.Connection, batch: Batch, *, model_version: 
         late=late,
         stored_seq={key: entry.stored_seq for key, entry in ledger.entries.items() if key[1]},
     )
+
+
+def _key(place: Place) -> LedgerKey:
+    return place.address, place.epoch
+
+
+def _claims(messages: Sequence[Checked]) -> dict[LedgerKey, int]:
+    """Up to which seq each agent says, in its status, that everything was confirmed to it."""
+    claims: dict[LedgerKey, int] = {}
+    for checked in messages:
+        if isinstance(checked.message, ReportMessage) and isinstance(checked.message.report, Status):
+            outbox = checked.message.report.outbox
+            if outbox is not None:
+                key = (checked.message.address, outbox.epoch)
+                claims[key] = max(claims.get(key, 0), outbox.stored_seq)
+    return claims
 
 
 def _is_new(message: Checked, ledger: Ledger) -> bool:
@@ -147,7 +179,9 @@ def _write_staged(cursor: psycopg.Cursor, rows: ReadingRows, messages: Sequence[
     cursor.execute(_STAGE)
     _copy(cursor, _COPY_STAGE, rows.select(first))
     inserted = set(cursor.execute(_INSERT_STAGED).fetchall())
-    held = {(m, a): value for m, a, value in cursor.execute(_FIND_STAGED).fetchall()}
+    found = {(m, a): value for m, a, value in cursor.execute(_FIND_STAGED).fetchall()}
+    # What the retention dropped in this very moment is neither the same nor another value; it is told as a conflict.
+    held = defaultdict(lambda: float("nan"), found)
     cursor.execute("DELETE FROM stage")
 
     keys = list(zip(rows.meter_id.tolist(), rows.at.tolist(), strict=True))
@@ -190,6 +224,8 @@ def _copy(cursor: psycopg.Cursor, statement: LiteralString, rows: ReadingRows) -
 def _write_quarantine(cursor: psycopg.Cursor, entries: Sequence[QuarantineEntry]) -> None:
     if not entries:
         return
+    # In one order for every collector, so that two of them never wait for each other.
+    entries = sorted(entries, key=lambda entry: entry.digest)
     cursor.executemany(
         _QUARANTINE,
         [
@@ -213,20 +249,23 @@ def _write_quarantine(cursor: psycopg.Cursor, entries: Sequence[QuarantineEntry]
     )
 
 
-def _enter_counts(
-    ledger: Ledger, messages: Sequence[Checked], is_new: NDArray[np.bool_], rows: ReadingRows, outcome: _Outcome
-) -> None:
-    stored = np.bincount(rows.source[outcome.is_stored], minlength=len(messages))
-    repeated = np.bincount(rows.source[outcome.is_repeated], minlength=len(messages))
-    for i in np.flatnonzero(is_new):
-        message = messages[int(i)]
+def _enter_counts(ledger: Ledger, batch: Batch, is_new: NDArray[np.bool_], outcome: _Outcome) -> None:
+    """Each reading once: of a redelivered message only what turned out not to be there already."""
+    source, count = batch.rows.source, len(batch.messages)
+    stored = np.bincount(source[outcome.is_stored], minlength=count)
+    repeated = np.bincount(source[outcome.is_repeated], minlength=count)
+    in_conflict = np.bincount(source[~outcome.is_stored & ~outcome.is_repeated], minlength=count)
+    for i, message in enumerate(batch.messages):
         if message.place is None:
             continue
         entry = ledger.entry(message.place)
         entry.stored += int(stored[i])
-        entry.repeated += int(repeated[i])
-        # Whatever came and is neither stored nor repeated stands in quarantine.
-        entry.quarantined += message.readings - int(stored[i]) - int(repeated[i])
+        if is_new[i]:
+            entry.repeated += int(repeated[i])
+            # Whatever came and is neither stored nor repeated stands in quarantine.
+            entry.quarantined += message.readings - int(stored[i]) - int(repeated[i])
+        elif stored[i]:
+            entry.quarantined += int(in_conflict[i])
 
 
 def _write_pending(cursor: psycopg.Cursor, rows: ReadingRows, closed_to_ms: int | None) -> int:

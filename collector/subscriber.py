@@ -18,7 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from collector.decode import Decoded, Incoming, ReadingsMessage, decode
+from collector.decode import Decoded, Incoming, ReadingsMessage, Reason, Refused, decode
 from collector.errors import SetupError
 from schemas.broker_url import parse_broker_url
 from schemas.topics import ROOT, VERSION, AgentAddress, Kind
@@ -31,7 +31,7 @@ _KEEPALIVE_SECONDS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A decoded message, its size on the wire, and where its acknowledgement belongs.
+    """A decoded message, its size in memory, and where its acknowledgement belongs.
 
     A packet id holds for one connection only.
     """
@@ -202,14 +202,34 @@ class Subscriber:
             payload=bytes(message.payload),
             content_type=getattr(message.properties, "ContentType", None),
         )
+        decoded = _decode_at_all_costs(incoming)
         self._buffer.put(
             Delivery(
-                decoded=decode(incoming),
-                size=len(incoming.payload),
+                decoded=decoded,
+                size=_size(incoming, decoded),
                 packet_id=message.mid,
                 connection=self._connection,
             )
         )
+
+
+def _decode_at_all_costs(incoming: Incoming) -> Decoded:
+    """An error here would end the network's thread, and with it everybody's readings."""
+    try:
+        return decode(incoming)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError, RecursionError) as error:
+        _LOG.exception("a message could not be decoded", action="decode", topic=incoming.topic)
+        return Refused(incoming=incoming, reason=Reason.MALFORMED, detail=f"{type(error).__name__}: {error}")
+
+
+def _size(incoming: Incoming, decoded: Decoded) -> int:
+    """What it takes in memory: a small Arrow message can unfold to a thousand times its size."""
+    if isinstance(decoded, ReadingsMessage):
+        return max(
+            len(incoming.payload),
+            sum(column.nbytes for column in (decoded.meter, decoded.at, decoded.value, decoded.quality)),
+        )
+    return len(incoming.payload)
 
 
 def _new_client(broker_url: str, client_id: str) -> tuple[str, int, mqtt.Client]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Protocol
@@ -27,7 +28,8 @@ def serve(service: Service, *, registry: CollectorRegistry, port: int | None) ->
     """Run until SIGTERM or SIGINT, with /metrics, /health and /ready on 127.0.0.1:`port` where one is given."""
     configure_logs()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop())
+        # From a thread: the signal may come while ours holds the very lock that `stop` needs.
+        signal.signal(number, lambda *_: threading.Thread(target=service.stop).start())
     with ExitStack() as cleanup:
         if port:
             cleanup.callback(serve_probes(port, registry, service.problems))

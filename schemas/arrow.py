@@ -51,9 +51,11 @@ def decode_readings(payload: bytes) -> ArrowReadings:
     try:
         with pa.ipc.open_stream(payload) as reader:
             table = reader.read_all()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        # Offsets and indices are trusted by everything that follows, down to memory: they are checked here, whole.
+        table.validate(full=True)
+        metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
         raise ArrowError(f"not a readable Arrow IPC stream: {error}") from error
-    metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     if metadata.get("v") != "1":
         raise ArrowError(f"version {metadata.get('v')!r} in the stream's metadata; this is 1")
     try:
@@ -61,9 +63,13 @@ def decode_readings(payload: bytes) -> ArrowReadings:
         if "quality" not in table.column_names:
             table = table.append_column("quality", pa.array([0] * table.num_rows, pa.int16()))
         table = table.select(READINGS_SCHEMA.names).cast(READINGS_SCHEMA)
-    except (KeyError, ValueError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        table.validate(full=True)
+        has_nulls = any(column.null_count for column in table.columns) or any(
+            chunk.dictionary.null_count for name in ("meter", "unit") for chunk in table.column(name).chunks
+        )
+    except (pa.ArrowException, ValueError, LookupError, TypeError, MemoryError) as error:
         raise ArrowError(f"columns or metadata are not those of a readings stream: {error}") from error
-    if any(column.null_count for column in table.columns):
+    if has_nulls:
         raise ArrowError("a column has nulls; a reading that is missing is left out, never null")
     return ArrowReadings(epoch=epoch, seq=seq, sent_at=sent_at, table=table)
 

@@ -10,8 +10,8 @@ from decimal import Decimal
 
 SCALE = 1_000_000_000
 """Parts of a canonical unit (kWh, m3, kg, pcs) that a quantity counts."""
-MAX_CANONICAL = 9.0e9
-"""Largest register in canonical units that a quantity can hold; a reading beyond goes to quarantine."""
+MAX_CANONICAL = 4.5e9
+"""Largest register in canonical units whose differences a quantity can hold; a reading beyond goes to quarantine."""
 QUARTER_MS = 900_000
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
 from schemas.resources import MeterKind, Quality, Resource, RunState
 from schemas.topics import Key
@@ -23,11 +23,20 @@ MAX_PAYLOAD_BYTES = 1_000_000
 """Largest message that the collector decodes; what is larger goes to quarantine whole."""
 
 Instant = Annotated[int, Field(description="Unix milliseconds, UTC")]
+FIRST_INSTANT = 946_684_800_000
+"""2000-01-01: a clock that says less was never set."""
+LAST_INSTANT = 7_258_118_400_000
+"""2200-01-01: what says more is no instant but a mistake of units."""
+LikelyInstant = Annotated[
+    int, Field(ge=FIRST_INSTANT, le=LAST_INSTANT, description="Unix milliseconds, UTC, 2000–2200")
+]
 EPOCH_PATTERN = r"^[0-9A-Za-z_-]{1,40}$"
 MAX_SEQ = 2**62
 Epoch = Annotated[str, StringConstraints(pattern=EPOCH_PATTERN)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-Symbol = Annotated[str, StringConstraints(max_length=20)]
+# Control characters stand in no name, and the database could not hold a NUL.
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Symbol = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 
 
 class Message(BaseModel):
@@ -51,11 +60,12 @@ class Readings(Sequenced):
     """A table of readings with a dictionary of meters. `meter[i]` points into `meters` and `units`."""
 
     # Plain strings: bounds on each would cost as much as all else, and what is too long is simply no known meter.
-    meters: list[str]
-    units: list[str]
-    meter: list[int]
-    at: list[Instant]
-    value: list[float]
+    # A column that is wrong throughout is told by its first error, not by one for each row.
+    meters: Annotated[list[str], FailFast()]
+    units: Annotated[list[str], FailFast()]
+    meter: Annotated[list[int], FailFast()]
+    at: Annotated[list[Instant], FailFast()]
+    value: Annotated[list[float], FailFast()]
     quality: list[int] | None = None
 
     @model_validator(mode="after")
@@ -93,8 +103,8 @@ class RunSpan(BaseModel):
     run: Name
     line: Key
     state: Annotated[RunState, Field(strict=False)]
-    start: Instant
-    end: Instant | None = None
+    start: LikelyInstant
+    end: LikelyInstant | None = None
     product: Key | None = None
     order: Name | None = None
 
@@ -110,7 +120,8 @@ class RunSpan(BaseModel):
 class Runs(Sequenced):
     """Runs that began, ended or were corrected. A later message about the same run replaces the earlier one."""
 
-    runs: Annotated[list[RunSpan], Field(max_length=10_000)]
+    sent_at: LikelyInstant
+    runs: Annotated[list[RunSpan], Field(max_length=10_000), FailFast()]
 
 
 class OfferedMeter(BaseModel):
@@ -122,16 +133,16 @@ class OfferedMeter(BaseModel):
     resource: Annotated[Resource, Field(strict=False)]
     unit: Symbol
     kind: Annotated[MeterKind, Field(strict=False)]
-    carrier: str | None = None
-    driver: str | None = None
-    cadence_ms: int | None = None
+    carrier: Name | None = None
+    driver: Name | None = None
+    cadence_ms: Count | None = None
 
 
 class Meters(Message):
     """Retained: the meters that the agent offers."""
 
-    at: Instant
-    meters: Annotated[list[OfferedMeter], Field(max_length=10_000)]
+    at: LikelyInstant
+    meters: Annotated[list[OfferedMeter], Field(max_length=10_000), FailFast()]
 
 
 class OutboxState(BaseModel):
@@ -140,19 +151,21 @@ class OutboxState(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     epoch: Epoch
-    last_seq: int = 0
-    stored_seq: int = 0
-    readings: int = Field(default=0, description="readings taken from drivers in this epoch")
-    waiting: int = Field(default=0, description="messages not yet confirmed")
-    dropped_readings: int = Field(default=0, description="given up because the outbox was full")
+    last_seq: Count = 0
+    stored_seq: Annotated[
+        Count, Field(description="up to here the collector has confirmed; the agent keeps none of it")
+    ] = 0
+    readings: Annotated[Count, Field(description="readings taken from drivers in this epoch")] = 0
+    waiting: Annotated[Count, Field(description="messages not yet confirmed")] = 0
+    dropped_readings: Annotated[Count, Field(description="given up because the outbox was full")] = 0
 
 
 class Status(Message):
     """Retained, with a last will: whether the agent is connected, and how it is."""
 
     state: Literal["online", "offline"]
-    at: Instant
-    version: str | None = None
+    at: LikelyInstant
+    version: Name | None = None
     outbox: OutboxState | None = None
 
 

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _HOUR_MS = 3_600_000.0
+_LARGEST_SUM = 9.2e18
+"""Just below what 64 bits hold."""
 
 
 class KindCode(IntEnum):
@@ -198,8 +200,9 @@ def _join(*parts: _Spans) -> _Spans:
 
 def _sum_by_quarter(spans: _Spans, *, from_ms: Ints, to_ms: Ints) -> QuarterTable:
     """Cut spans at quarters, keep what lies in each meter's window, and add up."""
-    first = spans.start // QUARTER_MS
-    count = (spans.end - 1) // QUARTER_MS - first + 1
+    first = np.maximum(spans.start, from_ms[spans.meter]) // QUARTER_MS
+    last = (np.minimum(spans.end, to_ms[spans.meter]) - 1) // QUARTER_MS
+    count = np.maximum(last - first + 1, 0)
     span = np.repeat(np.arange(len(count)), count)
     nth = np.arange(len(span)) - np.repeat(np.cumsum(count) - count, count)
     quarter = (first[span] + nth) * QUARTER_MS
@@ -208,31 +211,32 @@ def _sum_by_quarter(spans: _Spans, *, from_ms: Ints, to_ms: Ints) -> QuarterTabl
     quantity = _share_until(spans, span, end) - _share_until(spans, span, start)
     energy = _integral(spans, span, start, end)
 
-    meter = spans.meter[span]
-    kept = (quarter >= from_ms[meter]) & (quarter < to_ms[meter])
     # By meter, quarter and time, so that floats of one quarter are always added up in the same order.
-    order = np.lexsort((start[kept], quarter[kept], meter[kept]))
-    row = np.flatnonzero(kept)[order]
-    meter, quarter = meter[row], quarter[row]
+    row = np.lexsort((start, quarter, spans.meter[span]))
+    meter, quarter = spans.meter[span][row], quarter[row]
     if len(row) == 0:
         return QuarterTable(meter=meter, quarter=quarter, measured=meter, estimated=meter, covered_ms=meter)
     begins = np.flatnonzero(np.r_[True, (meter[1:] != meter[:-1]) | (quarter[1:] != quarter[:-1])])
     group = np.repeat(np.arange(len(begins)), np.diff(np.r_[begins, len(row)]))
     doubtful = spans.is_estimated[span[row]]
+    # What no quantity can hold is no measurement but a broken source: such a quarter stays unknown.
+    magnitude = np.add.reduceat(np.abs(quantity[row].astype(np.float64)) + np.abs(energy[row]) * SCALE, begins)
+    is_sane = magnitude < _LARGEST_SUM
 
     def total(mask: Bools) -> Ints:
         whole = np.add.reduceat(np.where(mask, quantity[row], 0), begins)
         # bincount adds one after another, in order; reduceat would group floats by position.
         rates = np.bincount(group, weights=np.where(mask, energy[row], 0.0), minlength=len(begins))
+        rates = np.where(is_sane, rates, 0.0)
         return np.asarray(whole + np.rint(rates * SCALE).astype(np.int64), dtype=np.int64)
 
     covered = np.add.reduceat(np.where(doubtful, 0, end[row] - start[row]), begins)
     return QuarterTable(
-        meter=meter[begins],
-        quarter=quarter[begins],
-        measured=total(~doubtful),
-        estimated=total(doubtful),
-        covered_ms=np.minimum(covered, QUARTER_MS),
+        meter=meter[begins][is_sane],
+        quarter=quarter[begins][is_sane],
+        measured=total(~doubtful)[is_sane],
+        estimated=total(doubtful)[is_sane],
+        covered_ms=np.minimum(covered, QUARTER_MS)[is_sane],
     )
 
 

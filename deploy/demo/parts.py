@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from schemas.errors import TransientError
@@ -66,7 +67,7 @@ class Parts:
                 stderr=sink,
                 # A group of its own: Ctrl-C reaches us alone, and we stop the parts in order.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread of ours runs yet
+                preexec_fn=partial(_end_with_parent, os.getpid()),  # noqa: PLW1509 - no thread of ours runs yet
             )
         part = Part(name=name, process=process, log=log, may_end=may_end)
         self.running.append(part)
@@ -106,7 +107,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -20,6 +20,8 @@ CREATE TABLE ledger (
     epoch           text NOT NULL,
     stored_seq      bigint NOT NULL DEFAULT 0,
     highest_seq     bigint NOT NULL DEFAULT 0,
+    -- messages that the agent says were confirmed to it, of which this database knows nothing
+    adopted         bigint NOT NULL DEFAULT 0,
     messages        bigint NOT NULL DEFAULT 0,
     readings        bigint NOT NULL DEFAULT 0,
     stored          bigint NOT NULL DEFAULT 0,

@@ -12,7 +12,7 @@ import pytest
 from api.site_model import apply_site_model
 from collector.batch import Batch, Checked, ReadingRows
 from collector.meter_index import load_meter_index
-from collector.rollup import roll_up_once
+from collector.rollup import ROLLUP_TURN, roll_up_once
 from collector.store import ROLLUP_GATE, write_batch
 from schemas.configuration import parse_configuration
 from schemas.quantities import QUARTER_MS, SCALE
@@ -95,16 +95,15 @@ def _factory(seed: int) -> list[Triple]:
     return readings
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(20))
 def test_any_order_of_arrival_gives_what_a_rebuild_gives(connection: psycopg.Connection, seed: int) -> None:
     rng = random.Random(1000 + seed)
-    # Most come in order, some late, a few very late; the roll-up runs in between.
-    arrivals = sorted(
-        _factory(seed), key=lambda r: r[1] + rng.choice([0] * 8 + [40 * MIN, 5 * 60 * MIN]) * rng.random()
-    )
+    # Neighbours come in either order, some are late, a few very late; the roll-up runs in between.
+    delays = [0] * 4 + [MIN] * 3 + [6 * MIN, 40 * MIN, 5 * 60 * MIN]
+    arrivals = sorted(_factory(seed), key=lambda r: r[1] + rng.choice(delays) * rng.random())
     at = 0
     while at < len(arrivals):
-        size = rng.randint(1, 60)
+        size = rng.randint(1, rng.choice([2, 8, 60]))
         batch = arrivals[at : at + size]
         _store(connection, batch)
         at += size
@@ -197,3 +196,30 @@ def test_a_stop_between_closing_and_computing_loses_nothing(connection: psycopg.
     _settle(connection, T0 + 4 * QUARTER_MS)
     assert _consumption(connection) == _rebuilt(connection, T0 + 4 * QUARTER_MS)
     assert sum(row[2] + row[3] for row in _consumption(connection) if row[0] == "counter") == 12 * SCALE
+
+
+def test_a_neighbour_that_comes_after_the_edge_was_closed_still_counts(connection: psycopg.Connection) -> None:
+    edge = T0 + QUARTER_MS
+    _store(
+        connection,
+        [("counter", edge - 600_000, 0.0), ("counter", edge - 100_000, 10.0), ("counter", edge + 15_000, 133.0)],
+    )
+    roll_up_once(connection, due_ms=edge)
+    # Newer than the edge, so it leaves no note; yet it says how the quarter before the edge ended.
+    _store(connection, [("counter", edge + 5_000, 20.0), ("counter", edge + QUARTER_MS + 30_000, 140.0)])
+    _settle(connection, edge + QUARTER_MS)
+    incremental = _consumption(connection)
+    assert incremental == _rebuilt(connection, edge + QUARTER_MS)
+    assert incremental[0][2] == round((10 + 10 * 100_000 / 105_000) * SCALE)
+
+
+def test_a_roll_up_that_waits_its_turn_holds_up_no_writer(connection: psycopg.Connection, database_url: str) -> None:
+    _store(connection, [("counter", T0, 1.0)])
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [ROLLUP_TURN])
+        other.execute("UPDATE rollup_progress SET computed_to = computed_to")
+        step = roll_up_once(connection, due_ms=T0 + 4 * QUARTER_MS)
+        assert (step.closed_to_ms, step.quarters) == (0, 0)
+        _store(connection, [("counter", T0 + 5 * MIN, 2.0)])
+    _settle(connection, T0 + 4 * QUARTER_MS)
+    assert sum(row[2] for row in _consumption(connection)) == SCALE
