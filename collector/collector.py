@@ -14,13 +14,14 @@ import psycopg
 import structlog
 
 from collector.batch import assemble, unstorable
+from collector.buffer import Buffer, Delivery
 from collector.connection import TRANSIENT, connect
 from collector.decode import Decoded
 from collector.meter_index import MeterIndex, load_meter_index
 from collector.metrics import CollectorMetrics
 from collector.settings import CollectorSettings
 from collector.store import StaleModelError, Written, add_up, write_batch
-from collector.subscriber import Buffer, Delivery, Subscriber
+from collector.subscriber import Confirmation, Subscriber
 from schemas.wire import Stored
 
 _LOG = structlog.get_logger(__name__)
@@ -75,9 +76,7 @@ class Collector:
 
     def problems(self) -> list[str]:
         """What keeps this collector from its work now, in plain words; empty when all is well."""
-        found = []
-        if not self._subscriber.is_connected:
-            found.append("no subscription at the broker; is it running, and may this client subscribe?")
+        found = self._subscriber.problems()
         if self._connection is None or self._connection.closed:
             found.append("no connection to the database yet; is it running and reachable?")
         return found
@@ -154,10 +153,8 @@ class Collector:
             self._connection = None
 
     def _confirm(self, deliveries: list[Delivery], written: Written) -> None:
-        for delivery in deliveries:
-            self._subscriber.acknowledge(delivery)
-        for (address, epoch), seq in written.stored_seq.items():
-            self._subscriber.publish_stored(address, Stored(epoch=epoch, seq=seq))
+        stored = [(address, Stored(epoch=epoch, seq=seq)) for (address, epoch), seq in written.stored_seq.items()]
+        self._subscriber.confirm(Confirmation(deliveries=deliveries, stored=stored))
         self.metrics.messages.inc(len(deliveries) - written.redelivered)
         self.metrics.redelivered.inc(written.redelivered)
         self.metrics.stored.inc(written.stored)

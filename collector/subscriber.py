@@ -6,6 +6,9 @@ commit, in order of arrival.
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -17,7 +20,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
+from collector.buffer import Buffer, Delivery
 from collector.decode import Decoded, Incoming, ReadingsMessage, Reason, Refused, decode
 from collector.errors import SetupError
 from schemas.broker_url import parse_broker_url
@@ -27,77 +32,24 @@ from schemas.wire import JSON_TYPE, Stored
 _LOG = structlog.get_logger(__name__)
 _SESSION_SECONDS = 7 * 86_400
 _KEEPALIVE_SECONDS = 30
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_LOOK_UP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """A decoded message, its size in memory, and where its acknowledgement belongs.
+class Confirmation:
+    """A committed batch: what to acknowledge, in order of arrival, and what to tell which agent."""
 
-    A packet id holds for one connection only.
-    """
-
-    decoded: Decoded
-    size: int
-    packet_id: int
-    connection: int
-
-    @property
-    def readings(self) -> int:
-        """How much it adds to a batch; a message without readings counts as one."""
-        return len(self.decoded.meter) if isinstance(self.decoded, ReadingsMessage) else 1
-
-
-class Buffer:
-    """Messages between the network thread and the writer, bounded in number and bytes: `put` waits for room."""
-
-    def __init__(self, *, most_messages: int, most_bytes: int) -> None:
-        self._deliveries: deque[Delivery] = deque()
-        self._bytes = 0
-        self._most_messages, self._most_bytes = most_messages, most_bytes
-        self._is_closed = False
-        self._changed = threading.Condition()
-
-    def put(self, delivery: Delivery) -> None:
-        """Add one; waits while full. After `close` it is dropped, unacknowledged, for the broker to keep."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._has_room(delivery.size))
-            if not self._is_closed:
-                self._deliveries.append(delivery)
-                self._bytes += delivery.size
-                if len(self._deliveries) == 1:
-                    self._changed.notify_all()
-
-    def take(self, *, timeout: float, most_readings: int) -> list[Delivery]:
-        """What is there, of about `most_readings` and at least one, waiting up to `timeout` seconds for the first."""
-        taken: list[Delivery] = []
-        readings = 0
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or bool(self._deliveries), timeout=timeout)
-            while self._deliveries and readings < most_readings:
-                delivery = self._deliveries.popleft()
-                self._bytes -= delivery.size
-                readings += delivery.readings
-                taken.append(delivery)
-            self._changed.notify_all()
-        return taken
-
-    def close(self) -> None:
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
-
-    def __len__(self) -> int:
-        return len(self._deliveries)
-
-    def _has_room(self, size: int) -> bool:
-        # A message larger than the whole buffer still gets through, alone.
-        return not self._deliveries or (
-            len(self._deliveries) < self._most_messages and self._bytes + size <= self._most_bytes
-        )
+    deliveries: list[Delivery]
+    stored: list[tuple[AgentAddress, Stored]]
 
 
 class Subscriber:
-    """One MQTT 5 connection that reconnects for ever."""
+    """One MQTT 5 connection that reconnects for ever, in a thread of its own.
+
+    Only that thread touches the connection. Acknowledging from another would cost a system call and a fight for the
+    interpreter for each message (docs/performance.md); so what is to be sent is left here, and the thread woken once.
+    """
 
     def __init__(
         self, *, broker_url: str, client_id: str, share_group: str | None, receive_maximum: int, buffer: Buffer
@@ -111,49 +63,110 @@ class Subscriber:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
-        self._is_started = False
+        # With this set, the client queues what it is given, and our loop sends it.
+        self._client.on_socket_register_write = lambda *_: None
+        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
+        self._to_confirm: deque[Confirmation] = deque()
+        self._woken, self._waker = socket.socketpair()
+        for end in (self._woken, self._waker):
+            end.setblocking(False)
+        self._is_stopping = threading.Event()
         self.subscribed = threading.Event()
 
     def start(self) -> None:
         """Connect in the background; a broker that is away is tried again for ever."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send what is left to confirm and disconnect; the broker keeps the rest. Safe before `start` and twice."""
+        self._is_stopping.set()
+        self._buffer.close()
+        if self._thread.ident is not None:
+            self._wake()
+            self._thread.join()
+        for end in (self._woken, self._waker):
+            end.close()
+
+    def problems(self) -> list[str]:
+        """What keeps messages from coming in, in plain words; empty when all is well."""
+        if self._thread.ident is not None and not self._thread.is_alive():
+            return ["the thread that talks to the broker has ended; restart the collector and report its log"]
+        if not self.subscribed.is_set():
+            return ["no subscription at the broker; is it running, and may this client subscribe?"]
+        return []
+
+    def confirm(self, confirmation: Confirmation) -> None:
+        """Acknowledge what is committed, and tell the agents. Returns at once."""
+        self._to_confirm.append(confirmation)
+        self._wake()
+
+    def _wake(self) -> None:
+        # A full pipe means that the thread is about to wake anyway; a closed one, that it has ended.
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._waker.send(b"!")
+
+    def _run(self) -> None:
+        wait = wait_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S) + wait_random(0, _FIRST_WAIT_S)
+        attempts = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
+        while not self._is_stopping.is_set():
+            try:
+                self._connect()
+            except OSError as error:
+                _LOG.warning("the broker is away, trying again", action="connect", error=str(error))
+            else:
+                if self._serve():
+                    attempts = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
+            if self._is_stopping.wait(wait(attempts)):
+                break
+            attempts.attempt_number += 1
+
+    def _connect(self) -> None:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = self._receive_maximum
         # With a shared subscription a session that outlives its collector would keep its share from the others.
         properties.SessionExpiryInterval = 0 if self._share_group else _SESSION_SECONDS
-        self._client.connect_async(
+        self._client.connect(
             self._host,
             self._port,
             keepalive=_KEEPALIVE_SECONDS,
             clean_start=self._share_group is not None,
             properties=properties,
         )
-        self._client.loop_start()
-        self._is_started = True
 
-    def stop(self) -> None:
-        """Disconnect; what is not acknowledged stays with the broker. Safe before `start` and twice."""
-        self._buffer.close()
-        if self._is_started:
-            self._is_started = False
-            self._client.disconnect()
-            self._client.loop_stop()
+    def _serve(self) -> bool:
+        """Until the connection ends. Whether it was ever subscribed."""
+        was_subscribed = False
+        while (connection := self._client.socket()) is not None:
+            writing = [connection] if self._client.want_write() else []
+            readable, writable, _ = select.select([connection, self._woken], writing, [], _LOOK_UP_SECONDS)
+            if self._woken in readable:
+                self._woken.recv(4096)
+            self._send_confirmations()
+            if connection in readable and self._client.loop_read() is not mqtt.MQTT_ERR_SUCCESS:
+                break
+            if (writable or self._client.want_write()) and self._client.loop_write() is not mqtt.MQTT_ERR_SUCCESS:
+                break
+            self._client.loop_misc()
+            was_subscribed |= self.subscribed.is_set()
+            if self._is_stopping.is_set() and not self._to_confirm and not self._client.want_write():
+                self._client.disconnect()
+                self._client.loop_write()
+                break
+        return was_subscribed
 
-    @property
-    def is_connected(self) -> bool:
-        return self.subscribed.is_set()
-
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Tell the broker that a message is committed; one of an earlier connection, or of QoS 0, is left out."""
-        if delivery.packet_id and delivery.connection == self._connection:
-            self._client.ack(delivery.packet_id, 1)
-
-    def publish_stored(self, address: AgentAddress, stored: Stored) -> None:
-        """Tell an agent up to which seq everything is committed (retained)."""
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.ContentType = JSON_TYPE
-        self._client.publish(
-            address.topic(Kind.STORED), stored.model_dump_json(), qos=1, retain=True, properties=properties
-        )
+    def _send_confirmations(self) -> None:
+        while self._to_confirm:
+            confirmation = self._to_confirm.popleft()
+            for delivery in confirmation.deliveries:
+                # One of an earlier connection comes again; one of QoS 0 wants none.
+                if delivery.packet_id and delivery.connection == self._connection:
+                    self._client.ack(delivery.packet_id, 1)
+            for address, stored in confirmation.stored:
+                properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+                properties.ContentType = JSON_TYPE
+                self._client.publish(
+                    address.topic(Kind.STORED), stored.model_dump_json(), qos=1, retain=True, properties=properties
+                )
 
     def _subscriptions(self) -> list[tuple[str, SubscribeOptions]]:
         everything = f"{ROOT}/#"
@@ -238,7 +251,6 @@ def _new_client(broker_url: str, client_id: str) -> tuple[str, int, mqtt.Client]
     except ValueError as error:
         raise SetupError(f"AFKOBLING_BROKER_URL: {error}") from None
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5, manual_ack=True)
-    client.reconnect_delay_set(min_delay=1, max_delay=30)
     if broker.user:
         client.username_pw_set(broker.user, broker.password)
     if broker.is_encrypted:
