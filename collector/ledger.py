@@ -123,13 +123,15 @@ class Ledger:
         return self.entries[(place.address, place.epoch)]
 
 
-def lock_ledger(cursor: psycopg.Cursor, keys: Iterable[LedgerKey]) -> Ledger:
-    """Open what is new, and hold every one of these entries until the transaction ends."""
-    keys = list(dict.fromkeys(keys))
-    if not keys:
+def lock_ledger(cursor: psycopg.Cursor, keys: Iterable[LedgerKey], *, only_known: Iterable[LedgerKey] = ()) -> Ledger:
+    """Open what is new among `keys`, and hold these and `only_known` (where they exist) until the transaction ends."""
+    opened = list(dict.fromkeys(keys))
+    held = list(dict.fromkeys([*opened, *only_known]))
+    if not held:
         return Ledger()
-    columns = _columns(keys)
-    cursor.execute(_OPEN, columns)
+    if opened:
+        cursor.execute(_OPEN, _columns(opened))
+    columns = _columns(held)
     rows = cursor.execute(_LOCK, columns).fetchall()
     ahead: dict[LedgerKey, set[int]] = {}
     for organisation, site, agent, epoch, seq in cursor.execute(_AHEAD, columns).fetchall():

@@ -97,9 +97,12 @@ def write_batch(connection: psycopg.Connection, batch: Batch, *, model_version: 
         if version != model_version:
             raise StaleModelError
         claims = _claims(batch.messages)
-        ledger = lock_ledger(cursor, [*(_key(m.place) for m in batch.messages if m.place is not None), *claims])
+        places = (_key(message.place) for message in batch.messages if message.place is not None)
+        ledger = lock_ledger(cursor, places, only_known=claims)
         for key, seq in claims.items():
-            ledger.entries[key].adopt(seq)
+            # A status that the broker kept may be of an epoch long gone: it opens no entry by itself.
+            if key in ledger.entries:
+                ledger.entries[key].adopt(seq)
         is_new = np.array([_is_new(message, ledger) for message in batch.messages], dtype=np.bool_)
         # A redelivered message is written again all the same: that is a no-op, unless its number was used twice.
         outcome = _write_rows(connection, cursor, batch.rows, batch.messages)

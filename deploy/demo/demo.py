@@ -221,7 +221,7 @@ def _settle(parts: Parts, client: Client, scenario: Scenario, database_url: str)
             row = connection.execute(_IS_ROLLED_UP).fetchone()
         return row == (True,)
 
-    parts.wait_for(is_accounted_for, "the ledger to be complete", seconds=60)
+    parts.wait_for(is_accounted_for, "the ledger to be complete", seconds=180)
     parts.wait_for(is_rolled_up, "the roll-up to catch up", seconds=300)
 
 

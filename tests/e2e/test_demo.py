@@ -1,0 +1,88 @@
+"""The demo, as a newcomer runs it: every part a process of its own, the answers from the API."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+STEEL = Path(__file__).parents[3] / "shared" / "data" / "steel_industry_2018.csv"
+
+
+def _demo(database_url: str, broker_url: str, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "demo", "--once", "--json", *arguments],
+        env={**os.environ, "AFKOBLING_DATABASE_URL": database_url, "AFKOBLING_BROKER_URL": broker_url},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    outcome: dict[str, Any] = json.loads(done.stdout)
+    return outcome
+
+
+def test_the_workshop_comes_to_its_true_verdicts(database_url: str, broker_url: str) -> None:
+    outcome = _demo(database_url, broker_url)
+    assert outcome["verdicts"] == {
+        "energy": "absolute",
+        "water": "relative",
+        "material": "relative",
+        "waste": "none",
+    }
+    assert len(outcome["intensity"]) == 12
+    for item in outcome["intensity"]:
+        assert item["value"] == pytest.approx(item["truth"], rel=1e-3), item
+        assert item["fully_loaded"] == pytest.approx(item["fully_loaded_truth"], rel=1e-3), item
+    for item in outcome["consumption"]:
+        # Registers show steps of a hundredth or a whole piece; truth has no steps.
+        assert item["total"] == pytest.approx(item["truth"], rel=1e-5, abs=1.0), item
+        assert item["coverage"] == 1
+    ledger = outcome["ledger"]
+    assert ledger["sent"] == ledger["stored"] > 1_000_000
+    assert (ledger["quarantined"], ledger["missing_messages"]) == (0, 0)
+
+
+def test_a_file_of_one_s_own_goes_the_same_way(tmp_path: Path, database_url: str, broker_url: str) -> None:
+    file = tmp_path / "oven.csv"
+    rows = [f"2025-03-{day:02}T06:00:00+01:00,oven,{100.0 + day * 2.5},kWh,energy,counter" for day in range(1, 32)]
+    file.write_text("\n".join(["at,meter,value,unit,resource,kind", *rows, ""]), "utf-8")
+    outcome = _demo(database_url, broker_url, "--replay", str(file))
+    [meter] = outcome["consumption"]
+    assert (meter["meter"], meter["unit"], meter["total"]) == ("oven", "kWh", 75.0)
+    # A day between two readings is far beyond max_gap: the total is kept, and said to be estimated.
+    assert (meter["measured"], meter["estimated"]) == (0, 75.0)
+    assert outcome["verdicts"] == {"energy": "not_assessable"}
+    assert outcome["ledger"]["stored"] == outcome["ledger"]["sent"] == 31
+
+
+@pytest.mark.skipif(not STEEL.exists(), reason=f"the measured data is not here: {STEEL}")
+def test_a_year_of_a_real_steel_works_keeps_its_sum(database_url: str, broker_url: str) -> None:
+    outcome = _demo(database_url, broker_url, "--replay", str(STEEL))
+    [meter] = outcome["consumption"]
+    assert (meter["unit"], meter["total"], meter["estimated"], meter["coverage"]) == ("kWh", 959_636.71, 0, 1)
+    assert outcome["ledger"]["stored"] == outcome["ledger"]["sent"] == 35_040
+    assert any("365 rows stand out of order" in note for note in outcome["notes"])
+
+
+def test_a_file_that_nobody_knows_gets_a_mapping_to_fill_in(tmp_path: Path) -> None:
+    file = tmp_path / "strange.csv"
+    file.write_text("Zeit;Zählerstand\n01.03.2025 06:00;17,5\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "demo", "--once", "--replay", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Zählerstand" in done.stderr
+    assert "Traceback" not in done.stderr
