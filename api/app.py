@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from api import problems
 from api.auth import Gate
+from api.body_limit import BodyLimit
 from api.database import make_pool
 from api.metrics import Meter
 from api.problems import Problem
@@ -21,6 +22,7 @@ _PROBLEMS = {
     401: "No token, or one that is not known or has expired",
     403: "The token lacks the scope",
     404: "Not there, or another organisation's",
+    413: "The body is too large",
     422: "A value can't be taken as it is",
     503: "The database is away or busy",
 }
@@ -55,6 +57,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.settings = settings
     app.state.registry = CollectorRegistry()
     problems.install(app)
+    app.add_middleware(BodyLimit)
     app.add_middleware(Gate)
     app.add_middleware(Meter, registry=app.state.registry)
     # `page` comes last, so that nothing of it can stand before a resource.

@@ -22,8 +22,9 @@ FROM (
            CASE WHEN %(by)s = 'hour' THEN date_trunc('hour', quarter, %(zone)s) ELSE quarter END AS whole
     FROM consumption WHERE meter_id = ANY (%(meters)s) AND quarter >= %(from_at)s AND quarter < %(end)s
 ) AS c JOIN meter ON meter.id = meter_id
-WHERE %(after_at)s::timestamptz IS NULL OR (greatest(whole, %(start)s), meter.key) > (%(after_at)s, %(after_meter)s)
-GROUP BY whole, meter_id, meter.key ORDER BY whole, meter.key LIMIT %(limit)s
+WHERE %(after_at)s::timestamptz IS NULL
+   OR (greatest(whole, %(start)s), meter.key COLLATE "C") > (%(after_at)s, %(after_meter)s)
+GROUP BY whole, meter_id, meter.key ORDER BY whole, meter.key COLLATE "C" LIMIT %(limit)s
 """
 # The bucket is a local date, so that no instant has to be compared with one computed elsewhere.
 _SUMS_BY_DAY: LiteralString = """

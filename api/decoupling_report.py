@@ -15,7 +15,7 @@ from api import consumption_store, driver_store, site_store
 from api.database import Connection
 from api.driver_store import Driver, DriverSpan
 from api.indicators import sentences
-from api.indicators.decoupling import LEAST_USABLE_DAYS, Judgement, Pressure, Verdict, indices, judge
+from api.indicators.decoupling import LEAST_USABLE_DAYS, Judgement, Pressure, Verdict, are_alike, indices, judge
 from api.indicators.sentences import Text
 from api.periods import By, Days, bucket_day, next_bucket_day
 from api.site_store import SiteRow
@@ -23,8 +23,8 @@ from schemas.quantities import SCALE
 from schemas.resources import Resource
 
 INDICATORS = (Resource.ENERGY, Resource.WATER, Resource.MATERIAL, Resource.WASTE)
-_ALIKE, _COMPARABLE = 0.02, 0.15
-"""Periods whose lengths differ by more than the first are leaning, by more than the second not comparable [ours]."""
+_COMPARABLE = 0.15
+"""Periods whose lengths differ by more than this are not compared at all [our own choice]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,9 +192,9 @@ def _indicator(
             pressure=(base.pressure, period.pressure),
             driver=(made_base.value, made_period.value),
             usable_days=(base.usable, period.usable),
-            alike=_difference(base.days, period.days) <= _ALIKE,
+            days=(base.days.count, period.days.count),
         )
-        doubts = list(_doubts(judgement, base, period)) if judgement.verdict is Verdict.LEANING else []
+        doubts = list(_doubts(judgement, base, period, driver)) if judgement.verdict is Verdict.LEANING else []
         sentence = sentences.tell(judgement, resource=resource, driver=driver, doubts=doubts)
     else:
         sentence = sentences.cannot_tell(resource, reason or Text("unknown", "ukendt"))
@@ -218,9 +218,8 @@ def _obstacle(base: Used, period: Used, made_base: Made, made_period: Made) -> T
         if used.rows == 0:
             return Text(f"there are no readings in the {when.en}", f"der er ingen aflæsninger i {when.da}")
     if _difference(base.days, period.days) > _COMPARABLE:
-        return Text(
-            f"the base period has {base.days.count} days and the period {period.days.count}; choose equal lengths",
-            f"basisperioden har {base.days.count} dage og perioden {period.days.count}; vælg lige lange perioder",
+        return sentences.unequal_lengths(base.days.count, period.days.count) + Text(
+            "; choose equal lengths", "; vælg lige lange perioder"
         )
     if problem := made_base.problem or made_period.problem:
         return problem
@@ -239,15 +238,19 @@ def _obstacle(base: Used, period: Used, made_base: Made, made_period: Made) -> T
     return None
 
 
-def _doubts(judgement: Judgement, base: Used, period: Used) -> Iterator[Text]:
+def _doubts(judgement: Judgement, base: Used, period: Used, driver: Driver) -> Iterator[Text]:
     if len(judgement.states) > 1:
         total = abs(base.measured) + abs(base.estimated) + abs(period.measured) + abs(period.estimated)
-        yield sentences.doubt_of_states(judgement.states, (abs(base.estimated) + abs(period.estimated)) / (total or 1))
+        estimated = abs(base.estimated) + abs(period.estimated)
+        yield sentences.doubt_of_states(judgement.states, Fraction(estimated, total or 1))
     for used, is_base in ((base, True), (period, False)):
         if used.usable < LEAST_USABLE_DAYS:
             yield sentences.doubt_of_days(used.usable, is_base=is_base, meter=used.worst_meter)
-    if _difference(base.days, period.days) > _ALIKE:
-        yield sentences.doubt_of_lengths(base.days.count, period.days.count)
+    lengths = (base.days.count, period.days.count)
+    if judgement.daily_states != judgement.states:
+        yield sentences.doubt_of_daily_means(*lengths, judgement.daily_states, driver=driver)
+    elif not are_alike(*lengths):
+        yield sentences.doubt_of_lengths(*lengths)
 
 
 def _difference(base: Days, period: Days) -> float:

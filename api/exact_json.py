@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from typing import Annotated, Any
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.quantities import to_decimal
@@ -25,6 +27,26 @@ Instant = datetime
 """An instant of a response, in UTC."""
 
 _RATIO = Context(prec=12)
+_EXACT = Context(prec=100)
+
+
+class ExactRequest(Request):
+    """A request whose JSON keeps the digits of its numbers."""
+
+    async def json(self) -> Any:
+        return json.loads(await self.body(), parse_float=Decimal)
+
+
+class ExactRoute(APIRoute):
+    """A route that reads decimals digit by digit, not through a float. Give it to a router as `route_class`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def exactly(request: Request) -> Response:
+            return await handle(ExactRequest(request.scope, request.receive))
+
+        return exactly
 
 
 class Answer(BaseModel):
@@ -41,6 +63,12 @@ def reply(answer: BaseModel, status: int = 200) -> Response:
 def quantity(billionths: int | Decimal) -> Decimal:
     """Billionths as an exact amount in the canonical unit."""
     return to_decimal(int(billionths))
+
+
+def exact(value: Fraction) -> Decimal:
+    """A sum of decimals, digit by digit."""
+    with localcontext(_EXACT):
+        return Decimal(value.numerator) / Decimal(value.denominator)
 
 
 def ratio(value: Fraction | float | None) -> Decimal | None:

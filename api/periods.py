@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 from api.problems import bad_value
 
-_DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
-_INSTANT = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+ -]\d\d:\d\d)$")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+ -]\d\d:\d\d)")
 Moment = TypeVar("Moment", date, datetime)
 EARLIEST, LATEST = 1990, 2200
 """Years that a period may lie in: what is beyond is a slip of the pen."""
@@ -75,9 +75,9 @@ def parse_days(place: str, first: str, end: str) -> Days:
 
 
 def _edge(place: str, text: str, zone: ZoneInfo) -> datetime:
-    if _DATE.match(text):
+    if _DATE.fullmatch(text):
         return midnight(_date(place, text), zone)
-    if not _INSTANT.match(text):
+    if not _INSTANT.fullmatch(text):
         raise bad_value(
             place, "write a date (2026-01-31) or an instant with its offset (2026-01-31T12:00:00Z, …T12:00:00+01:00)"
         )
@@ -90,7 +90,7 @@ def _edge(place: str, text: str, zone: ZoneInfo) -> datetime:
 
 
 def _date(place: str, text: str) -> date:
-    if not _DATE.match(text):
+    if not _DATE.fullmatch(text):
         raise bad_value(place, "not a date; write it like 2026-01-31")
     try:
         day = date.fromisoformat(text)

@@ -15,11 +15,16 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.body_limit import MOST_BYTES
 from api.errors import ApiError, ModelRefusedError
 from api.exact_json import encode
 
 log = structlog.get_logger(__name__)
 
+_READ_ONLY = "25"
+"""Class of SQLSTATE: a transaction in a state that does not allow what was asked, as on a standby."""
+_PASSING = frozenset({"53", "57"})
+"""Classes of SQLSTATE that pass by themselves: too few resources, and what an operator does."""
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -92,6 +97,10 @@ def of_database(error: psycopg.Error) -> Response:
             found = _unavailable("the query took too long; ask for a shorter period or fewer meters")
         case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedColumn() | psycopg.errors.UndefinedFunction():
             found = _unavailable("the database's schema is not the one expected; run `afkobling db migrate`")
+        case psycopg.Error(sqlstate=str(state)) if state[:2] == _READ_ONLY:
+            found = _unavailable("the database takes no changes now (a standby, perhaps); try again in a moment")
+        case psycopg.Error(sqlstate=str(state)) if state[:2] in _PASSING:
+            found = _unavailable("the database is busy or restarting; try again in a moment")
         case psycopg.OperationalError() | psycopg.InterfaceError():
             found = _unavailable("the database went away; try again in a moment")
         case psycopg.DataError() | psycopg.IntegrityError():
@@ -149,6 +158,7 @@ async def _on_http(_: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     details = {
         HTTPStatus.NOT_FOUND: "there is nothing at this address; /openapi.json lists what there is",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"a body may have {MOST_BYTES:,} bytes at most; send it in parts",
         HTTPStatus.METHOD_NOT_ALLOWED: "this address does not take this method; /openapi.json lists what it takes",
     }
     problem = ProblemError(

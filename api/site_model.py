@@ -5,49 +5,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
 
+from api.database import Connection as AsyncConnection
 from api.errors import ModelRefusedError
+from schemas.resources import MeterKind
 from schemas.site import SiteModel
 
 Connection = psycopg.Connection[TupleRow]
 
-# A name that the file leaves out stays what it was, and is the key at first.
+ROLLUP_TURN = 0x41464B_02
+"""The roll-up's own advisory lock (collector.rollup): whoever holds it is alone with consumption and `pending`."""
+
+# A name that the file leaves out stays what it was, and is the key at first. What stays as it is is not written: the
+# collectors read the model again whenever something was.
 _ORGANISATION: LiteralString = """
 INSERT INTO organisation AS o (key, name) VALUES (%(key)s, coalesce(%(name)s, %(key)s))
 ON CONFLICT (key) DO UPDATE SET name = coalesce(%(name)s, o.name)
-RETURNING id
+WHERE o.name IS DISTINCT FROM coalesce(%(name)s, o.name)
 """
+_ORGANISATION_ID: LiteralString = "SELECT id FROM organisation WHERE key = %(key)s"
 _SITE: LiteralString = """
 INSERT INTO site AS s (organisation_id, key, name, time_zone)
 VALUES (%(organisation)s, %(key)s, coalesce(%(name)s, %(key)s), %(time_zone)s)
 ON CONFLICT (organisation_id, key) DO UPDATE
 SET name = coalesce(%(name)s, s.name), time_zone = excluded.time_zone
-RETURNING id
+WHERE (s.name, s.time_zone) IS DISTINCT FROM (coalesce(%(name)s, s.name), excluded.time_zone)
 """
+_SITE_ID: LiteralString = "SELECT id FROM site WHERE organisation_id = %(organisation)s AND key = %(key)s"
 _LINES: LiteralString = """
 INSERT INTO line AS l (site_id, key, name)
 SELECT %(site)s, id, coalesce(name, id) FROM jsonb_to_recordset(%(parts)s) AS p (id text, name text)
-ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name
+ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name WHERE l.name <> excluded.name
 """
 _PRODUCTS: LiteralString = """
-INSERT INTO product (site_id, key, name, unit, family, mass_kg)
+INSERT INTO product AS r (site_id, key, name, unit, family, mass_kg)
 SELECT %(site)s, id, coalesce(name, id), unit, family, mass_kg
 FROM jsonb_to_recordset(%(parts)s) AS p (id text, name text, unit text, family text, mass_kg float8)
 ON CONFLICT (site_id, key) DO UPDATE
 SET name = excluded.name, unit = excluded.unit, family = excluded.family, mass_kg = excluded.mass_kg
+WHERE (r.name, r.unit, r.family, r.mass_kg)
+      IS DISTINCT FROM (excluded.name, excluded.unit, excluded.family, excluded.mass_kg)
 """
 _AGENTS: LiteralString = """
-INSERT INTO agent (site_id, key, name)
+INSERT INTO agent AS a (site_id, key, name)
 SELECT %(site)s, id, coalesce(name, id) FROM jsonb_to_recordset(%(parts)s) AS p (id text, name text)
-ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name
+ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name WHERE a.name <> excluded.name
 """
 _METERS: LiteralString = """
-INSERT INTO meter (site_id, key, name, agent_id, line_id, resource, carrier, kind, unit, canonical_unit,
+INSERT INTO meter AS m (site_id, key, name, agent_id, line_id, resource, carrier, kind, unit, canonical_unit,
                    canonical_factor, conversion, max_gap_ms, interval_ms, share)
 SELECT %(site)s, p.id, coalesce(p.name, p.id), agent.id, line.id, p.resource, p.carrier, p.kind, p.unit,
        p.canonical_unit, p.canonical_factor, p.conversion, p.max_gap, p.interval, nullif(p.share, 'null')
@@ -61,6 +73,12 @@ SET name = excluded.name, agent_id = excluded.agent_id, line_id = excluded.line_
     carrier = excluded.carrier, kind = excluded.kind, unit = excluded.unit, canonical_unit = excluded.canonical_unit,
     canonical_factor = excluded.canonical_factor, conversion = excluded.conversion,
     max_gap_ms = excluded.max_gap_ms, interval_ms = excluded.interval_ms, share = excluded.share
+WHERE (m.name, m.agent_id, m.line_id, m.resource, m.carrier, m.kind, m.unit, m.canonical_unit, m.canonical_factor,
+       m.conversion, m.max_gap_ms, m.interval_ms, m.share)
+      IS DISTINCT FROM
+      (excluded.name, excluded.agent_id, excluded.line_id, excluded.resource, excluded.carrier, excluded.kind,
+       excluded.unit, excluded.canonical_unit, excluded.canonical_factor, excluded.conversion, excluded.max_gap_ms,
+       excluded.interval_ms, excluded.share)
 """
 _PARENTS: LiteralString = """
 UPDATE meter SET parent_id = parent.id
@@ -76,19 +94,46 @@ UNION ALL SELECT 'meter', key FROM meter WHERE site_id = %(site)s AND key <> ALL
 ORDER BY 1, 2
 """
 # Readings are stored in the meter's own unit and mean something else once it changes. A scan of all readings for one
-# meter would take for ever, so this looks where every reading leaves a trace once it is rolled up, and among
-# readings of the last hour, which may not be yet.
+# meter would take for ever, so this looks where every reading leaves a trace once it is rolled up, and among the
+# readings that are not yet: a late one, from before, stands in `pending`.
 _CHANGED_IN_USE: LiteralString = """
-SELECT m.key, m.resource, m.kind, m.unit, m.conversion
+SELECT m.key, m.resource, m.kind, m.unit, m.conversion, m.interval_ms
 FROM meter AS m JOIN jsonb_to_recordset(%(parts)s) AS p (
-    id text, resource text, kind text, unit text, conversion float8) ON p.id = m.key
+    id text, resource text, kind text, unit text, conversion float8, interval bigint) ON p.id = m.key
 WHERE m.site_id = %(site)s
-  AND (m.resource, m.kind, m.unit, m.conversion) IS DISTINCT FROM (p.resource, p.kind, p.unit, p.conversion)
+  AND ((m.resource, m.kind, m.unit, m.conversion) IS DISTINCT FROM (p.resource, p.kind, p.unit, p.conversion)
+       OR (m.kind = 'interval' AND m.interval_ms IS DISTINCT FROM p.interval))
   AND (EXISTS (SELECT FROM open_end AS r WHERE r.meter_id = m.id)
        OR EXISTS (SELECT FROM consumption AS c WHERE c.meter_id = m.id)
        OR EXISTS (SELECT FROM pending AS d WHERE d.meter_id = m.id)
-       OR EXISTS (SELECT FROM reading AS r WHERE r.meter_id = m.id AND r.at > now() - interval '1 hour'))
+       OR EXISTS (SELECT FROM reading AS r WHERE r.meter_id = m.id
+                  AND r.at >= coalesce((SELECT computed_to FROM rollup_progress), '-infinity')))
 ORDER BY m.key
+"""
+_CHANGED_GAPS: LiteralString = """
+SELECT m.id FROM meter AS m JOIN jsonb_to_recordset(%(parts)s) AS p (id text, max_gap bigint) ON p.id = m.key
+WHERE m.site_id = %(site)s AND m.max_gap_ms <> p.max_gap AND m.kind <> 'interval'
+"""
+_TAKE_TURN: LiteralString = "SELECT pg_advisory_xact_lock(%(turn)s)"
+# All that a meter's consumption was computed from, a week at a time: from its first quarter to its last, or to where
+# it fell silent. A rate with too long gaps has readings without any quarters; they may begin with the oldest reading.
+_COMPUTE_AGAIN: LiteralString = """
+INSERT INTO pending (meter_id, from_at, to_at)
+SELECT s.meter_id, week, least(week + interval '168 hours', s.till)
+FROM (
+    SELECT m.id AS meter_id, coalesce(c.first, (SELECT min(at) FROM reading)) AS since,
+           greatest(c.last + interval '15 minutes', coalesce(e.final_to, p.computed_to)) AS till
+    FROM meter AS m CROSS JOIN rollup_progress AS p LEFT JOIN open_end AS e ON e.meter_id = m.id
+    CROSS JOIN LATERAL (
+        SELECT min(quarter) AS first, max(quarter) AS last FROM consumption WHERE meter_id = m.id
+    ) AS c
+    WHERE m.id = ANY (%(meters)s)
+      AND (c.first IS NOT NULL
+           OR (m.kind = 'rate'
+               AND (e.final_to IS NOT NULL
+                    OR EXISTS (SELECT FROM reading AS r WHERE r.meter_id = m.id
+                               AND r.at >= p.computed_to - interval '168 hours' AND r.at < p.computed_to))))
+) AS s CROSS JOIN LATERAL generate_series(s.since, s.till, interval '168 hours') AS week
 """
 _PRODUCT_UNIT_IN_USE: LiteralString = """
 SELECT product.key, product.unit
@@ -103,64 +148,110 @@ def apply_site_model(connection: Connection, model: SiteModel) -> list[str]:
     """Write the model in one transaction, by key; applying it again changes nothing.
 
     Nothing is removed. Returned are the parts that the database has and the model has not, such as
-    `meter oven-gas`, for a person to decide upon.
+    `meter oven-gas`, for a person to decide upon. The history of a meter whose `max_gap` changes is put down to be
+    rolled up again.
 
     Raises ModelRefusedError when the model contradicts itself, or changes what stored readings mean (the unit,
-    kind or resource of a meter that has readings, the unit of a product that was made).
+    kind, interval or resource of a meter that has readings, the unit of a product that was made).
     """
+    check_site_model(model)
+    steps = _steps(model)
+    rows: list[TupleRow] | None = None
+    with connection.transaction():
+        while isinstance(step := _advance(steps, rows), Step):
+            cursor = connection.execute(step.statement, step.values)
+            rows = cursor.fetchall() if cursor.description else []
+    return step
+
+
+async def apply_checked_site_model(connection: AsyncConnection, model: SiteModel) -> list[str]:
+    """The same on one of the API's connections, for a model that `check_site_model` let pass."""
+    steps = _steps(model)
+    rows: list[TupleRow] | None = None
+    async with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+        while isinstance(step := _advance(steps, rows), Step):
+            await cursor.execute(step.statement, step.values)
+            rows = await cursor.fetchall() if cursor.description else []
+    return step
+
+
+def check_site_model(model: SiteModel) -> None:
+    """Raises ModelRefusedError with everything in which the model contradicts itself."""
     if problems := model.problems():
         raise ModelRefusedError([f"{'.'.join(map(str, p.location))}: {p.message}" for p in problems])
-    with connection.transaction():
-        organisation = _id(connection, _ORGANISATION, {"key": model.organisation.id, "name": model.organisation.name})
-        site = _id(
-            connection,
-            _SITE,
-            {
-                "organisation": organisation,
-                "key": model.site.id,
-                "name": model.site.name,
-                "time_zone": model.site.time_zone,
-            },
-        )
-        meters = {"site": site, "parts": Jsonb(_meters(model))}
-        products = {"site": site, "parts": _parts(model, "products")}
-        _refuse_changed_meaning(connection, meters=meters, products=products)
-        connection.execute(_LINES, {"site": site, "parts": _parts(model, "lines")})
-        connection.execute(_PRODUCTS, products)
-        connection.execute(_AGENTS, {"site": site, "parts": _parts(model, "agents")})
-        connection.execute(_METERS, meters)
-        connection.execute(_PARENTS, meters)
-        groups = ("lines", "products", "agents", "meters")
-        keys = {group: [part.id for part in getattr(model, group)] for group in groups}
-        return [f"{what} {key}" for what, key in connection.execute(_LEFT_OVER, {"site": site, **keys})]
 
 
-def apply_site_model_at(database_url: str, model: SiteModel) -> list[str]:
-    """The same on a connection of its own, for callers that are not on one (the API, from a thread)."""
-    with psycopg.connect(database_url, autocommit=True, connect_timeout=10, application_name="afkobling") as connection:
-        return apply_site_model(connection, model)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One statement and its values."""
+
+    statement: LiteralString
+    values: Mapping[str, Any]
 
 
-def _refuse_changed_meaning(connection: Connection, *, meters: dict[str, Any], products: dict[str, Any]) -> None:
+Steps = Generator[Step, list[TupleRow] | None, list[str]]
+
+
+def _advance(steps: Steps, rows: list[TupleRow] | None) -> Step | list[str]:
+    """The next step, or the result at the end. `rows` are those of the step before."""
+    try:
+        return steps.send(rows)
+    except StopIteration as end:
+        result: list[str] = end.value
+        return result
+
+
+def _steps(model: SiteModel) -> Steps:
+    """What writes a model, knowing no connection: each step is answered with its rows. Ends with what is left over."""
+    organisation: dict[str, Any] = {"key": model.organisation.id, "name": model.organisation.name}
+    yield Step(statement=_ORGANISATION, values=organisation)
+    owner = _only((yield Step(statement=_ORGANISATION_ID, values=organisation)))
+    place = {"organisation": owner, "key": model.site.id, "name": model.site.name, "time_zone": model.site.time_zone}
+    yield Step(statement=_SITE, values=place)
+    site = _only((yield Step(statement=_SITE_ID, values=place)))
+    meters = {"site": site, "parts": Jsonb(_meters(model))}
+    products = {"site": site, "parts": _parts(model, "products")}
+    _refuse_changed_meaning(
+        meters=(yield Step(statement=_CHANGED_IN_USE, values=meters)) or [],
+        products=(yield Step(statement=_PRODUCT_UNIT_IN_USE, values=products)) or [],
+    )
+    changed = [number for (number,) in (yield Step(statement=_CHANGED_GAPS, values=meters)) or []]
+    if changed:
+        # A step of the roll-up that began with the old rule is over then, and the next one begins with the new.
+        yield Step(statement=_TAKE_TURN, values={"turn": ROLLUP_TURN})
+        yield Step(statement=_COMPUTE_AGAIN, values={"meters": changed})
+    yield Step(statement=_LINES, values={"site": site, "parts": _parts(model, "lines")})
+    yield Step(statement=_PRODUCTS, values=products)
+    yield Step(statement=_AGENTS, values={"site": site, "parts": _parts(model, "agents")})
+    yield Step(statement=_METERS, values=meters)
+    yield Step(statement=_PARENTS, values=meters)
+    groups = ("lines", "products", "agents", "meters")
+    keys = {group: [part.id for part in getattr(model, group)] for group in groups}
+    left_over = (yield Step(statement=_LEFT_OVER, values={"site": site, **keys})) or []
+    return [f"{what} {key}" for what, key in left_over]
+
+
+def _refuse_changed_meaning(*, meters: Sequence[TupleRow], products: Sequence[TupleRow]) -> None:
     found = [
-        f"meter {key} has readings as {resource}, {kind}, in {unit}"
+        f"meter {key} has readings as {resource}, {kind}"
+        + (f" of {interval_ms / 1000:g} s" if kind == MeterKind.INTERVAL else "")
+        + f", in {unit}"
         + (f" with conversion {conversion:g}" if conversion is not None else "")
         + ", which would come to mean something else; give the changed meter a new id"
-        for key, resource, kind, unit, conversion in connection.execute(_CHANGED_IN_USE, meters)
+        for key, resource, kind, unit, conversion, interval_ms in meters
     ]
     found += [
         f"product {key} was made and is counted in {unit}; give the product with another unit a new id"
-        for key, unit in connection.execute(_PRODUCT_UNIT_IN_USE, products)
+        for key, unit in products
     ]
     if found:
         raise ModelRefusedError(found)
 
 
-def _id(connection: Connection, statement: LiteralString, values: dict[str, object]) -> int:
-    row = connection.execute(statement, values).fetchone()
-    if row is None:
-        raise AssertionError("INSERT … RETURNING gives a row")
-    return int(row[0])
+def _only(rows: list[TupleRow] | None) -> int:
+    if not rows:
+        raise AssertionError("the part was written one statement ago")
+    return int(rows[0][0])
 
 
 def _parts(model: SiteModel, group: str) -> Jsonb:

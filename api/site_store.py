@@ -80,7 +80,7 @@ async def _site(site: str, caller: SignedIn, connection: Database) -> SiteRow:
     # A key that breaks the pattern can't be stored; asking would only bring the database to refuse it.
     row = (
         await fetch_one(connection, _SITE, {"organisation": caller.organisation_id, "site": site})
-        if _KEY.match(site)
+        if _KEY.fullmatch(site)
         else None
     )
     if row is None:

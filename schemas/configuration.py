@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -38,6 +38,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a list or a mapping can't be a name", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key!r} stands twice; keep one of them", key_node.start_mark
@@ -56,8 +60,15 @@ def parse_configuration(text: str, *, name: str, model: type[Model]) -> Model:
         raise ConfigurationError(
             [f"{name}:{line}: not valid YAML: {error.problem}; check indentation, colons and quotes"]
         ) from error
+    except RecursionError as error:
+        raise ConfigurationError(
+            [f"{name}:1: lists and mappings stand too deep in each other; make it flatter"]
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError([f"{name}:1: not valid YAML: {error}"]) from error
+    except (AttributeError, LookupError) as error:
+        # PyYAML meets a value that its tag does not fit, such as `!!int ""`, unprepared.
+        raise ConfigurationError([f"{name}:1: a value does not fit its tag (!!…); remove the tag"]) from error
     if not isinstance(data, dict):
         raise ConfigurationError([f"{name}:1: expected `name: value` lines; the file has none"])
     try:

@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from unicodedata import category
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from schemas.configuration import Problem, SelfChecking
-from schemas.durations import StoredSpanMs
+from schemas.durations import StoredSpanMs, at_most
 from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
 from schemas.topics import Key
 
 DEFAULT_MAX_GAP_MS = 30 * 60_000
 
 
+LONGEST_INTERVAL, LONGEST_GAP = "31d", "366d"
+"""As long as a month's reading, and as a year's: what is longer is a slip of the pen."""
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    # Files beside the zones: with leap seconds (right/), and others that mean another thing on each computer.
+    return frozenset(
+        name
+        for name in available_timezones()
+        if not name.startswith(("right/", "posix/")) and name not in {"posixrules", "localtime", "Factory"}
+    )
+
+
 def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is not a time zone; write it like Europe/Copenhagen") from error
+    if name not in _zone_names():
+        raise ValueError(f"{name!r} is not a time zone; write it like Europe/Copenhagen")
     return name
 
 
+def _printable(text: str) -> str:
+    for character in text:
+        if category(character) in {"Cc", "Zl", "Zp"}:
+            raise ValueError(f"holds a character that can't be shown, U+{ord(character):04X}; remove it")
+    return text
+
+
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
-Label = Annotated[str, Field(min_length=1, max_length=200)]
+Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 
 
 class Part(BaseModel):
@@ -54,7 +75,7 @@ class Line(Part):
 class Product(Part):
     unit: Annotated[str, Field(pattern="^(pcs|kg)$")] = "pcs"
     family: Label | None = None
-    mass_kg: Annotated[float, Field(gt=0)] | None = None
+    mass_kg: Annotated[float, Field(ge=1e-9, le=1e6, allow_inf_nan=False)] | None = None
 
 
 class Agent(Part):
@@ -72,13 +93,17 @@ class ShareBy(StrEnum):
 
 
 class Share(BaseModel):
-    """The rule for one shared meter. `keys` names a key meter a line; `weights` a number a line."""
+    """The rule for one shared meter. `keys` names a key meter a line; `weights` a number a line.
+
+    A key meter that is a part of the shared one (its `parent`) only divides it. Any other key meter also counts for
+    itself, as a line's own electricity does when lighting is shared by it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: ShareBy
     keys: dict[Key, Key] = Field(default_factory=dict)
-    weights: dict[Key, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    weights: dict[Key, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -104,8 +129,8 @@ class Meter(Part):
     line: Key | None = None
     parent: Key | None = None
     conversion: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    max_gap: StoredSpanMs = DEFAULT_MAX_GAP_MS
-    interval: StoredSpanMs | None = None
+    max_gap: Annotated[StoredSpanMs, at_most(LONGEST_GAP)] = DEFAULT_MAX_GAP_MS
+    interval: Annotated[StoredSpanMs, at_most(LONGEST_INTERVAL)] | None = None
     share: Share | None = None
 
     @field_validator("unit")
@@ -204,8 +229,7 @@ def _doubles(group: str, ids: Iterable[str]) -> list[Problem]:
     ]
 
 
-def _unknown(location: tuple[int | str, ...], key: str | None, known: Iterable[str], what: str) -> list[Problem]:
-    known = set(known)
+def _unknown(location: tuple[int | str, ...], key: str | None, known: Collection[str], what: str) -> list[Problem]:
     if key is None or key in known:
         return []
     listed = ", ".join(sorted(known)) or "none is defined"
@@ -228,6 +252,9 @@ def _share_problems(
     for line, key in meter.share.keys.items():
         found += _unknown((*location, "keys", line), line, lines, "line")
         found += _unknown((*location, "keys", line), key, meters, "meter")
+        if key == meter.id:
+            message = f"{key} can't be shared by itself; name a part of it"
+            found.append(Problem(location=(*location, "keys", line), message=message))
     for line in meter.share.weights:
         found += _unknown((*location, "weights", line), line, lines, "line")
     return found

@@ -60,7 +60,7 @@ def parse_topic(topic: str) -> tuple[AgentAddress, Kind]:
     if version != VERSION:
         raise ForeignTopicError(f"topic {topic!r} is of version {version!r}; this is {VERSION}")
     for part in (organisation, site, agent):
-        if not _KEY.match(part):
+        if not _KEY.fullmatch(part):
             raise ForeignTopicError(f"topic {topic!r}: {part!r} is not a key (lower-case letters, digits, . _ -)")
     if kind not in set(Kind):
         raise ForeignTopicError(f"topic {topic!r}: kind {kind!r} is not one of {', '.join(Kind)}")

@@ -18,6 +18,8 @@ ESTIMATE_ERROR = Fraction(1, 2)
 An estimated quantity is mostly the span of a gap whose total the register still gave, and only its spread over time
 is a guess: what falls outside the period instead is seldom more than half of it.
 """
+ALIKE = Fraction(2, 100)
+"""Periods whose lengths differ by more than this share of the base period's are never firm [our own choice]."""
 _WEAK, _COUPLED = Fraction(4, 5), Fraction(6, 5)
 
 
@@ -44,7 +46,7 @@ class ElasticityState(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Firm: the whole interval has one state and the data are complete. Leaning: one of both fails."""
+    """Firm: the whole interval has one state, by the day too, and the data are complete. Leaning: one of them fails."""
 
     FIRM = "firm"
     LEANING = "leaning"
@@ -55,7 +57,9 @@ class Reason(StrEnum):
 
     DRIVER_DID_NOT_GROW = "driver_did_not_grow"
     NO_BASE_PRESSURE = "no_base_pressure"
+    NEGATIVE_BASE_PRESSURE = "negative_base_pressure"
     NO_BASE_DRIVER = "no_base_driver"
+    NEGATIVE_BASE_DRIVER = "negative_base_driver"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +97,17 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A comparison with its interval: growth of the pressure at the least and at the most, and every state between."""
+    """A comparison with its interval: growth of the pressure at the least and at the most, and every state between.
+
+    A bound is None where there is none: where the base pressure may be as small as zero. `daily_states` are the
+    states between when means by the day are compared, in place of totals.
+    """
 
     comparison: Comparison
     growth_low: Fraction | None
     growth_high: Fraction | None
     states: tuple[State, ...]
+    daily_states: tuple[State, ...]
     verdict: Verdict | None
 
 
@@ -112,6 +121,10 @@ def compare(*, pressure: tuple[Fraction, Fraction], driver: tuple[Fraction, Frac
     p, d = growth(*pressure), growth(*driver)
     elasticity = p / d if p is not None and d else None
     state, reason = _state(p, d)
+    if reason is Reason.NO_BASE_PRESSURE and pressure[0] < 0:
+        reason = Reason.NEGATIVE_BASE_PRESSURE
+    if reason is Reason.NO_BASE_DRIVER and driver[0] < 0:
+        reason = Reason.NEGATIVE_BASE_DRIVER
     return Comparison(
         pressure_growth=p,
         driver_growth=d,
@@ -171,34 +184,69 @@ def judge(
     pressure: tuple[Pressure, Pressure],
     driver: tuple[Fraction, Fraction],
     usable_days: tuple[float, float],
-    alike: bool = True,
+    days: tuple[int, int] = (1, 1),
 ) -> Judgement:
-    """Compare, and tell how sure that is.
+    """Compare, and tell how sure that is. `days` are the lengths of both periods.
 
     The interval lets the estimated part of each pressure be off by ESTIMATE_ERROR, in the worst combination. The
     verdict is firm when all of the interval has one state, both periods have LEAST_USABLE_DAYS, and the periods are
-    alike (equally long, in short).
+    ALIKE in length. A longer period uses and makes more by being longer: so means by the day must have that one
+    state too.
     """
     base, period = pressure
     comparison = compare(pressure=(base.total, period.total), driver=driver)
-    low, high = growth(base.high, period.low), growth(base.low, period.high)
+    low, high = growth_bounds(base, period)
     if comparison.state is State.NOT_ASSESSABLE:
-        return Judgement(comparison=comparison, growth_low=low, growth_high=high, states=(), verdict=None)
-    # Between its ends the interval passes the states in this order, and misses none.
-    order = (State.ABSOLUTE, State.RELATIVE, State.NONE)
-    first = order.index(compare(pressure=(base.high, period.low), driver=driver).state)
-    last = len(order) - 1
-    if base.low > 0:
-        last = order.index(compare(pressure=(base.low, period.high), driver=driver).state)
-    states = order[first : last + 1]
-    firm = len(states) == 1 and min(usable_days) >= LEAST_USABLE_DAYS and alike
+        return Judgement(
+            comparison=comparison, growth_low=low, growth_high=high, states=(), daily_states=(), verdict=None
+        )
+    states = _states_between(low, high, growth(*driver))
+    by_day = Fraction(days[0], days[1])
+    daily_low, daily_high = (None if bound is None else (1 + bound) * by_day - 1 for bound in (low, high))
+    daily_states = _states_between(daily_low, daily_high, growth(driver[0], driver[1] * by_day))
+    firm = len(states) == 1 and daily_states == states and min(usable_days) >= LEAST_USABLE_DAYS and are_alike(*days)
     return Judgement(
         comparison=comparison,
         growth_low=low,
         growth_high=high,
         states=states,
+        daily_states=daily_states,
         verdict=Verdict.FIRM if firm else Verdict.LEANING,
     )
+
+
+def are_alike(base_days: int, days: int) -> bool:
+    """Whether two periods are nearly of one length."""
+    return abs(Fraction(days - base_days, base_days)) <= ALIKE
+
+
+def growth_bounds(base: Pressure, period: Pressure) -> tuple[Fraction | None, Fraction | None]:
+    """The least and the greatest growth when each estimated part is off by ESTIMATE_ERROR at most; None: no bound.
+
+    Both are None where there is no growth, as the base pressure is not above zero. More may be given off than taken
+    (a pressure below zero), so each bound may be at any corner.
+    """
+    if base.total <= 0:
+        return None, None
+    corners = [
+        after / before - 1 for before in (base.low, base.high) if before > 0 for after in (period.low, period.high)
+    ]
+    # Towards a base of zero growth goes beyond every bound, up or down by the sign of the period.
+    is_open = base.low <= 0
+    return (
+        None if is_open and period.low < 0 else min(corners),
+        None if is_open and period.high > 0 else max(corners),
+    )
+
+
+def _states_between(low: Fraction | None, high: Fraction | None, d: Fraction | None) -> tuple[State, ...]:
+    """Every state that a growth from `low` to `high` passes, None being no bound."""
+    if d is None or d <= 0:
+        return (State.NOT_ASSESSABLE,)
+    order = (State.ABSOLUTE, State.RELATIVE, State.NONE)
+    first = 0 if low is None else order.index(_state(low, d)[0])
+    last = len(order) - 1 if high is None else order.index(_state(high, d)[0])
+    return order[first : last + 1]
 
 
 def indices(values: Sequence[tuple[Fraction, int] | None], *, base: tuple[Fraction, int]) -> list[Fraction | None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 
-from api.indicators.decoupling import ElasticityState, Judgement, Reason, State, Verdict
+from api.indicators.decoupling import LEAST_USABLE_DAYS, ElasticityState, Judgement, Reason, State, Verdict
 from schemas.resources import Resource
 
 
@@ -57,17 +58,19 @@ def tell(judgement: Judgement, *, resource: Resource, driver: str, doubts: Seque
     if p is None or d is None or comparison.state is State.NOT_ASSESSABLE:
         return _not_assessable(judgement, pressure=pressure, economy=economy)
     name = _STATES[comparison.state]
-    first = _sentence(pressure + Text(" ", " ") + _change(p))
-    grew = _percent(d)
+    digits = _telling_apart(p, d)
+    first = _sentence(pressure + Text(" ", " ") + _change(p, digits))
+    grew = _size(d, digits)
     match comparison.state:
-        case State.ABSOLUTE:
-            middle = Text(f" while {economy.en} grew {grew.en}", f", mens {economy.da} steg {grew.da}")
-        case State.RELATIVE:
+        case State.RELATIVE if p:
             middle = Text(f", less than {economy.en} grew ({grew.en})", f", mindre end {economy.da} steg ({grew.da})")
-        case _:
+        case State.NONE:
             middle = Text(
                 f", no less than {economy.en} grew ({grew.en})", f", ikke mindre end {economy.da} steg ({grew.da})"
             )
+        case _:
+            change = _change(d, digits)
+            middle = Text(f" while {economy.en} {change.en}", f", mens {economy.da} {change.da}")
     told = first + middle + Text(f": {name.en}.", f": {name.da}.")
     if judgement.verdict is Verdict.FIRM:
         return told + Text(" The data make this firm.", " Data gør det sikkert.")
@@ -86,49 +89,68 @@ def cannot_tell(resource: Resource, reason: Text) -> Text:
     )
 
 
-def doubt_of_states(states: Sequence[State], share: float | None) -> Text:
+def doubt_of_states(states: Sequence[State], share: Fraction | float) -> Text:
     """What an estimated part does to a verdict, and what would settle it."""
-    names = [_STATES[state] for state in states]
-    size = _percent(Fraction(share or 0))
+    size, room = _share(Fraction(share)), _named(states)
     return Text(
-        f"{size.en} of the quantity is estimated, which leaves room for {' or '.join(name.en for name in names)};"
+        f"{size.en} of the quantity is estimated, which leaves room for {room.en};"
         " measured values for the gaps would settle it",
-        f"{size.da} af mængden er anslået, hvilket giver plads til {' eller '.join(name.da for name in names)};"
+        f"{size.da} af mængden er anslået, hvilket giver plads til {room.da};"
         " målte værdier for hullerne ville afgøre det",
     )
 
 
 def doubt_of_days(usable: float, *, is_base: bool, meter: str) -> Text:
-    """What missing days do to a verdict."""
-    size = _percent(Fraction(usable))
+    """What missing days do to a verdict. `usable` is less than LEAST_USABLE_DAYS."""
+    share, needed = Fraction(usable), Fraction(str(LEAST_USABLE_DAYS))
     when = Text("base period", "basisperioden") if is_base else Text("period", "perioden")
+    if share <= 0:
+        size = Text("none", "ingen")
+    elif (size := _share(share, _telling_apart(share, needed))).en[0].isdigit():
+        size = Text("only ", "kun ") + size
     return Text(
-        f"only {size.en} of the {when.en}'s days are measured well enough by {meter} (90 % are needed)",
-        f"kun {size.da} af dagene i {when.da} er målt godt nok af {meter} (90 % kræves)",
+        f"{size.en} of the {when.en}'s days are measured well enough by {meter} (90 % are needed)",
+        f"{size.da} af dagene i {when.da} er målt godt nok af {meter} (90 % kræves)",
     )
 
 
 def doubt_of_lengths(base: int, period: int) -> Text:
     """What unequal periods do to a verdict."""
+    return unequal_lengths(base, period) + _EQUAL_LENGTHS
+
+
+def doubt_of_daily_means(base: int, period: int, states: Sequence[State], *, driver: str) -> Text:
+    """What unequal periods do to a verdict that would be another one by the day."""
+    if State.NOT_ASSESSABLE in states:
+        economy = DRIVERS[driver]
+        found = Text(f", and by the day {economy.en} did not grow", f", og pr. dag steg {economy.da} ikke")
+    else:
+        found = Text(", and by the day it is ", ", og regnet pr. dag er det ") + _named(states)
+    return unequal_lengths(base, period) + found + _EQUAL_LENGTHS
+
+
+def unequal_lengths(base: int, period: int) -> Text:
+    """How long both periods are, in days."""
     return Text(
-        f"the base period has {base} days and the period {period}; equal lengths would settle it",
-        f"basisperioden har {base} dage og perioden {period}; lige lange perioder ville afgøre det",
+        f"the base period has {base} {'day' if base == 1 else 'days'} and the period {period}",
+        f"basisperioden har {base} {'dag' if base == 1 else 'dage'} og perioden {period}",
     )
+
+
+_EQUAL_LENGTHS = Text("; equal lengths would settle it", "; lige lange perioder ville afgøre det")
 
 
 def _not_assessable(judgement: Judgement, *, pressure: Text, economy: Text) -> Text:
     comparison = judgement.comparison
     match comparison.reason:
         case Reason.NO_BASE_PRESSURE:
-            return Text(
-                f"There was no {pressure.en} in the base period, so no growth can be told.",
-                f"Der var intet at måle for {pressure.da} i basisperioden, så ingen vækst kan angives.",
-            )
+            return _no_growth(pressure, is_negative=False)
+        case Reason.NEGATIVE_BASE_PRESSURE:
+            return _no_growth(pressure, is_negative=True)
         case Reason.NO_BASE_DRIVER:
-            return Text(
-                f"There was no {economy.en} in the base period, so no growth can be told.",
-                f"I basisperioden var {economy.da} nul, så ingen vækst kan angives.",
-            )
+            return _no_growth(economy, is_negative=False)
+        case Reason.NEGATIVE_BASE_DRIVER:
+            return _no_growth(economy, is_negative=True)
     p, d = comparison.pressure_growth or Fraction(0), comparison.driver_growth or Fraction(0)
     moved = _sentence(economy + Text(" ", " ") + _change(d))
     told = moved + Text(
@@ -141,17 +163,56 @@ def _not_assessable(judgement: Judgement, *, pressure: Text, economy: Text) -> T
     return told + Text(f" ({state}).", f" ({_ELASTICITY_DA[state]}).")
 
 
-def _change(growth: Fraction) -> Text:
-    size = _percent(abs(growth))
+def _no_growth(what: Text, *, is_negative: bool) -> Text:
+    if is_negative:
+        return _sentence(what) + Text(
+            " was below zero in the base period, so no growth can be told.",
+            " var under nul i basisperioden, så ingen vækst kan angives.",
+        )
+    return Text(
+        f"There was no {what.en} in the base period, so no growth can be told.",
+        f"I basisperioden var {what.da} nul, så ingen vækst kan angives.",
+    )
+
+
+def _named(states: Sequence[State]) -> Text:
+    names = [_STATES[state] for state in states]
+    return Text(" or ".join(name.en for name in names), " eller ".join(name.da for name in names))
+
+
+def _change(growth: Fraction, digits: int = 1) -> Text:
     if growth == 0:
         return Text("stayed the same", "var uændret")
-    return Text(f"grew {size.en}", f"steg {size.da}") if growth > 0 else Text(f"fell {size.en}", f"faldt {size.da}")
+    size = _size(growth, digits)
+    # In Danish `faldt under 0,1 %` would be a fall to below that.
+    by = Text("by ", "med ") if not size.en[0].isdigit() else Text("", "")
+    return (Text("grew ", "steg ") if growth > 0 else Text("fell ", "faldt ")) + by + size
 
 
-def _percent(value: Fraction) -> Text:
-    number = f"{float(abs(value)) * 100:.1f}"
-    if number == "0.0" and value:
-        return Text("by less than 0.1 %", "under 0,1 %")
+def _size(value: Fraction, digits: int = 1) -> Text:
+    """The size of a growth in percent. What is not zero is never told as zero."""
+    if value and not round(abs(value) * 100, digits):
+        return Text("less than ", "under ") + _percent(Fraction(1, 100 * 10**digits), digits)
+    return _percent(abs(value), digits)
+
+
+def _share(value: Fraction, digits: int = 1) -> Text:
+    """A part of something in percent. What is not all of it is never told as all."""
+    if value < 1 and round(value * 100, digits) >= 100:
+        return Text("more than ", "over ") + _percent(1 - Fraction(1, 100 * 10**digits), digits)
+    return _size(value, digits)
+
+
+def _telling_apart(one: Fraction, other: Fraction) -> int:
+    """How many decimals of a percentage it takes to see that two numbers differ; one where they don't."""
+    digits = 1
+    while one != other and round(one * 100, digits) == round(other * 100, digits):
+        digits += 1
+    return digits
+
+
+def _percent(value: Fraction, digits: int = 1) -> Text:
+    number = f"{Decimal(round(value * 100 * 10**digits)).scaleb(-digits):f}"
     return Text(f"{number} %", f"{number.replace('.', ',')} %")
 
 

@@ -54,7 +54,7 @@ def share_out(
 
     `keys`: consumption of the key meters and where they have any; `good`: (line, unit, pieces or kg in billionths) of
     the production meters. In a quarter without a key (a key meter silent, or all at zero; nothing produced) run time
-    does; without run time too, the quarter is given to no line.
+    does; without run time too, or on a site without lines, the quarter is given to no line.
     """
     lines = tuple(lined)
     quarters = len(amount[0])
@@ -65,15 +65,15 @@ def share_out(
         case ShareBy.MASS:
             weights = _mass(lined, good, mass_kg, quarters)
         case ShareBy.RUN_TIME:
-            weights = _run_time(lined)
+            weights = _run_time(lined, quarters)
         case ShareBy.AREA | ShareBy.FIXED:
             whole = _whole_numbers([share.weights.get(line, 0.0) for line in lines])
-            weights = np.tile(np.array(whole, np.int64), (quarters, 1))
+            weights = np.tile(np.array(whole, np.int64).reshape(1, len(lines)), (quarters, 1))
     found: list[LineShare] = []
     left = np.ones(quarters, np.bool_)
     attempts = [(Rule(f"share:{share.by}"), weights)]
     if share.by in {ShareBy.MEASURED, ShareBy.MASS}:
-        attempts.append((Rule(f"share:{share.by}/run_time"), _run_time(lined)))
+        attempts.append((Rule(f"share:{share.by}/run_time"), _run_time(lined, quarters)))
     for rule, tried in attempts:
         usable = left & (tried.sum(axis=1) > 0)
         left &= ~usable
@@ -101,8 +101,11 @@ def _spread(values: Ints, where: Bools) -> Ints:
     return full
 
 
-def _run_time(lined: Mapping[str, LineTime]) -> Ints:
-    return np.column_stack([time.running_ms() for time in lined.values()]) if lined else np.zeros((0, 0), np.int64)
+def _run_time(lined: Mapping[str, LineTime], quarters: int) -> Ints:
+    weights = np.zeros((quarters, len(lined)), np.int64)
+    for i, time in enumerate(lined.values()):
+        weights[:, i] = time.running_ms()
+    return weights
 
 
 def _measured(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -168,10 +170,7 @@ async def _by_day(
     limit: int,
 ) -> list[Consumption]:
     # First which buckets stand on this page, then only their rows.
-    keys = (
-        (max(midnight(day, period.zone), period.start), day, key) for day in bucket_days(period, by) for key in meters
-    )
-    wanted = list(islice((key for key in keys if after is None or (key[0], key[2]) > after), limit))
+    wanted = list(islice(_keys(sorted(meters), period=period, by=by, after=after), limit))
     if not wanted:
         return []
     end = min(midnight(next_bucket_day(wanted[-1][1], by), period.zone), period.end)
@@ -188,6 +187,23 @@ async def _by_day(
         )
         for _, day, key in wanted
     ]
+
+
+def _keys(
+    meters: Sequence[str], *, period: Period, by: By, after: tuple[datetime, str] | None
+) -> Iterator[tuple[datetime, date, str]]:
+    """When each bucket begins within the period, its first day, and each meter, in the order of cursors.
+
+    The order is Python's for texts, never the database's: that depends on its collation.
+    """
+    start = period.start if after is None else max(period.start, after[0])
+    if not meters or start >= period.end:
+        return
+    for day in bucket_days(replace(period, start=start), by):
+        begins = max(midnight(day, period.zone), period.start)
+        for key in meters:
+            if after is None or (begins, key) > after:
+                yield begins, day, key
 
 
 def _item(

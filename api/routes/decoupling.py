@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import Decimal
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -14,7 +13,7 @@ from api import decoupling_report
 from api.database import Database
 from api.decoupling_report import Made, Used
 from api.driver_store import Driver
-from api.exact_json import Answer, Number, ratio, reply
+from api.exact_json import Answer, Number, exact, ratio, reply
 from api.indicators.decoupling import ElasticityState, State, Verdict
 from api.indicators.flows import Amount
 from api.indicators.intensity import estimated_share
@@ -153,7 +152,7 @@ def _indicator(item: decoupling_report.Indicator) -> IndicatorAnswer:
         ),
         state=comparison.state if comparison else State.NOT_ASSESSABLE,
         reason=reason,
-        possible_states=list(judgement.states) if judgement else [],
+        possible_states=list(dict.fromkeys((*judgement.states, *judgement.daily_states))) if judgement else [],
         elasticity=ratio(comparison.elasticity) if comparison else None,
         elasticity_state=comparison.elasticity_state if comparison else None,
         oecd_factor=ratio(comparison.oecd_factor) if comparison else None,
@@ -184,7 +183,7 @@ def _made(made: Made) -> DriverPeriod:
     return DriverPeriod(
         start=made.days.first,
         end=made.days.end,
-        value=None if made.value is None else Decimal(made.value.numerator) / Decimal(made.value.denominator),
+        value=None if made.value is None else exact(made.value),
         unit=made.unit,
         price_year=made.price_year,
         problem=made.problem.en if made.problem else None,

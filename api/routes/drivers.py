@@ -14,11 +14,11 @@ from api import driver_store
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.driver_store import Driver
-from api.exact_json import Answer, Instant, Number, reply
+from api.exact_json import Answer, ExactRoute, Instant, Number, reply
 from api.periods import EARLIEST, LATEST
 from api.site_store import OwnSite
 
-router = APIRouter(prefix="/v1/sites/{site}", tags=["driver values"])
+router = APIRouter(prefix="/v1/sites/{site}", tags=["driver values"], route_class=ExactRoute)
 
 Day = Annotated[date, Field(ge=date(EARLIEST, 1, 1), le=date(LATEST, 12, 31))]
 

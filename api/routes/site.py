@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -16,8 +16,7 @@ from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
 from api.problems import ProblemError
-from api.settings import ApiSettings
-from api.site_model import apply_site_model_at
+from api.site_model import apply_checked_site_model, check_site_model
 from api.site_store import OwnSite
 from schemas.resources import MeterKind, Quality, Resource
 from schemas.site import Agent, Line, Meter, Product, Share, SiteModel
@@ -161,7 +160,7 @@ async def model(site: OwnSite, connection: Database) -> Response:
 
 
 @router.put("/sites/{site}/model", response_model=ModelAnswer)
-async def put_model(site: str, body: SiteModel, request: Request, caller: SignedIn) -> Response:
+async def put_model(site: str, body: SiteModel, caller: SignedIn, connection: Database) -> Response:
     """Add and change what the model says, all or nothing. Nothing is removed: `left_over` lists what it omits."""
     if body.organisation.id != caller.organisation or body.site.id != site:
         raise ProblemError(
@@ -169,8 +168,9 @@ async def put_model(site: str, body: SiteModel, request: Request, caller: Signed
             "model-refused",
             "organisation.id must be the token's organisation and site.id the site in the address",
         )
-    settings: ApiSettings = request.app.state.settings
-    left_over = await run_in_threadpool(apply_site_model_at, settings.database_url.get_secret_value(), body)
+    # A large model takes a moment to go through: other requests go on meanwhile.
+    await run_in_threadpool(check_site_model, body)
+    left_over = await apply_checked_site_model(connection, body)
     return reply(ModelAnswer(model=body, left_over=left_over))
 
 

@@ -30,7 +30,7 @@ CREATE TABLE product (
     name        text NOT NULL,
     unit        text NOT NULL CHECK (unit IN ('pcs', 'kg')),
     family      text,
-    mass_kg     float8 CHECK (mass_kg > 0),
+    mass_kg     float8 CHECK (mass_kg BETWEEN 1e-9 AND 1e6),
     UNIQUE (site_id, key)
 );
 
@@ -70,8 +70,9 @@ CREATE TABLE meter (
     -- canonical units for one of `unit` (for a rate: over an hour); fixed when the meter is set up
     canonical_factor float8 NOT NULL CHECK (canonical_factor > 0),
     conversion      float8,
-    max_gap_ms      bigint NOT NULL CHECK (max_gap_ms > 0),
-    interval_ms     bigint CHECK (interval_ms > 0),
+    -- 366 and 31 days at most
+    max_gap_ms      bigint NOT NULL CHECK (max_gap_ms BETWEEN 1 AND 31622400000),
+    interval_ms     bigint CHECK (interval_ms BETWEEN 1 AND 2678400000),
     share           jsonb,
     UNIQUE (site_id, key)
 );
@@ -84,21 +85,25 @@ CREATE TABLE model_version (
 );
 INSERT INTO model_version (version) VALUES (1);
 
+-- `changed` holds the rows that a statement wrote: one that wrote none leaves the number as it is.
 CREATE FUNCTION bump_model_version() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE model_version SET version = version + 1;
+    IF EXISTS (SELECT FROM changed) THEN
+        UPDATE model_version SET version = version + 1;
+    END IF;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER model_changed AFTER INSERT OR UPDATE OR DELETE ON organisation
-    FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version();
-CREATE TRIGGER model_changed AFTER INSERT OR UPDATE OR DELETE ON site
-    FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version();
-CREATE TRIGGER model_changed AFTER INSERT OR UPDATE OR DELETE ON line
-    FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version();
-CREATE TRIGGER model_changed AFTER INSERT OR UPDATE OR DELETE ON product
-    FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version();
-CREATE TRIGGER model_changed AFTER INSERT OR UPDATE OR DELETE ON agent
-    FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version();
-CREATE TRIGGER model_changed AFTER INSERT OR UPDATE OR DELETE ON meter
-    FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version();
+DO $$
+DECLARE
+    part text;
+BEGIN
+    FOREACH part IN ARRAY ARRAY['organisation', 'site', 'line', 'product', 'agent', 'meter'] LOOP
+        EXECUTE format('CREATE TRIGGER model_grew AFTER INSERT ON %I REFERENCING NEW TABLE AS changed
+                        FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version()', part);
+        EXECUTE format('CREATE TRIGGER model_changed AFTER UPDATE ON %I REFERENCING NEW TABLE AS changed
+                        FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version()', part);
+        EXECUTE format('CREATE TRIGGER model_shrank AFTER DELETE ON %I REFERENCING OLD TABLE AS changed
+                        FOR EACH STATEMENT EXECUTE FUNCTION bump_model_version()', part);
+    END LOOP;
+END $$;

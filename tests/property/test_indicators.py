@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.indicators.attribution import attribute
-from api.indicators.decoupling import Pressure, compare, judge
+from api.indicators.decoupling import Pressure, Verdict, compare, judge
 from api.indicators.flows import Amount, Flow
 from api.indicators.intensity import balances, share_idle
 from api.indicators.lines import Grid, Phase, Run
@@ -77,9 +77,9 @@ def meters(draw):
 
 
 @settings(deadline=None, max_examples=300)
-@given(meters(), st.lists(runs(), max_size=8), st.floats(0, 1e6))
-def test_what_goes_in_comes_out(flows, spans, mass):
-    attribution = attribute(GRID, flows, spans, lines=LINES, mass_kg={"p": mass, "q": 1.5})
+@given(meters(), st.lists(runs(), max_size=8), st.floats(0, 1e6), st.sampled_from([LINES, LINES[:1], ()]))
+def test_what_goes_in_comes_out(flows, spans, mass, lines):
+    attribution = attribute(GRID, flows, spans, lines=lines, mass_kg={"p": mass, "q": 1.5})
     for balance in balances(attribution):
         assert balance.difference == 0
     idle = sum((p.amount.total for p in attribution.parts if p.slot.phase is Phase.IDLE and p.line), 0)
@@ -142,6 +142,7 @@ def test_another_unit_changes_no_state(pa, pb, da, db, factor):
 
 
 share = st.fractions(0, 1)
+days = st.integers(1, 400)
 
 
 @given(st.tuples(positive, positive), st.tuples(positive, positive), st.tuples(share, share))
@@ -155,3 +156,28 @@ def test_the_point_lies_within_its_interval(quantities, driver, estimated):
     assert None not in {found.growth_low, point, found.growth_high}
     assert found.growth_low <= point <= found.growth_high  # type: ignore[operator] # none of them is None
     assert found.states == () or found.comparison.state in found.states
+
+
+some = st.fractions(-1000, 1000)
+
+
+@given(st.tuples(some, some), st.tuples(some, some), st.tuples(positive, positive), st.tuples(days, days))
+def test_bounds_below_zero_and_of_unequal_periods(measured, estimated, driver, lengths):
+    base, period = (Pressure(measured=m, estimated=e) for m, e in zip(measured, estimated, strict=True))
+    found = judge(pressure=(base, period), driver=driver, usable_days=(1, 1), days=lengths)
+    point = found.comparison.pressure_growth
+    if point is None:
+        assert found.growth_low is None and found.growth_high is None  # noqa: PT018 - one statement
+        return
+    assert found.growth_low is None or found.growth_low <= point
+    assert found.growth_high is None or point <= found.growth_high
+    for before in (base.low, base.total, base.high):
+        for after in (period.low, period.total, period.high):
+            other = compare(pressure=(before, after), driver=driver)
+            assert other.pressure_growth is None or found.states == () or other.state in found.states
+    if found.verdict is Verdict.FIRM:
+        means = compare(
+            pressure=(base.total / lengths[0], period.total / lengths[1]),
+            driver=(driver[0] / lengths[0], driver[1] / lengths[1]),
+        )
+        assert means.state is found.comparison.state

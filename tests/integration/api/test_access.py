@@ -140,3 +140,11 @@ async def test_lists_show_ones_own_only(client, connection, other_site):
     assert (await client.get("/v1/ledger")).json() == {"items": [], "next": None}
     assert (await client.get("/v1/quarantine")).json() == {"items": [], "next": None}
     assert_problem(await client.get(f"/v1/quarantine/{entry}"), 404)
+
+
+async def test_a_database_that_takes_no_changes_is_told(database_url, client, connection):
+    (name,) = connection.execute("SELECT current_database()").fetchone()
+    connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    token = client.headers["authorization"].removeprefix("Bearer ")
+    async with serving(database_url, token) as standby:
+        assert_problem(await standby.get("/v1/sites"), 503, "takes no changes now")

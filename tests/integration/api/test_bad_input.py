@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -73,6 +74,7 @@ async def test_parameters(client, path):
         "/nothing",
         "/v1/sites/%00",
         "/v1/sites/UPPER",
+        "/v1/sites/odense%0A",
         "/v1/sites/" + "x" * 5000,
         "/v1/sites/odense/meters/none",
         "/v1/sites/odense/lines/none",
@@ -125,8 +127,17 @@ METER = {"id": "m", "agent": "a", "resource": "energy", "unit": "kWh", "kind": "
                 "agents": [{"id": "a"}],
                 "meters": [{**METER, "share": {"by": "fixed", "weights": {"l": 1e999}}}],
             },
-            409,
+            422,
         ),
+        ({**MODEL, "products": [{"id": "p", "mass_kg": 1e300}]}, 422),
+        ({**MODEL, "products": [{"id": "p", "mass_kg": 1e-320}]}, 422),
+        ({**MODEL, "agents": [{"id": "a"}], "meters": [{**METER, "max_gap": 31_622_400_001}]}, 422),
+        ({**MODEL, "agents": [{"id": "a"}], "meters": [{**METER, "interval": "32d"}]}, 422),
+        ({**MODEL, "site": {"id": "odense", "time_zone": "right/Europe/Copenhagen"}}, 422),
+        ({**MODEL, "site": {"id": "odense", "time_zone": "posixrules"}}, 422),
+        ({**MODEL, "site": {"id": "odense", "time_zone": "Europe/Copenhagen\n"}}, 422),
+        ({**MODEL, "lines": [{"id": "l", "name": "bell\u0007"}]}, 422),
+        ({**MODEL, "lines": [{"id": "l\n"}]}, 422),
         ({**MODEL, "organisation": {"id": "rival"}}, 409),
         ({**MODEL, "site": {"id": "elsewhere", "time_zone": "UTC"}}, 409),
     ],
@@ -174,3 +185,25 @@ async def test_driver_values(client, change):
     response = await client.put("/v1/sites/odense/driver-values", json={"items": [{**VALUE, **change}]})
     assert_problem(response, 422)
     assert (await client.get("/v1/sites/odense/driver-values")).json()["items"] == []
+
+
+@pytest.mark.parametrize("path", ["/v1/sites/odense/model", "/v1/sites/odense/driver-values"])
+async def test_bodies_that_are_too_large(client, path):
+    asked = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield b" " * 100_000
+
+    headers = {"Content-Type": "application/json"}
+    assert_problem(await client.put(path, content=endless(), headers=headers), 413, "5,000,000 bytes")
+    assert asked < 100
+    said = {**headers, "Content-Length": "5000001"}
+    assert_problem(await client.put(path, content=endless(), headers=said), 413, "5,000,000 bytes")
+    assert asked < 100
+    assert_problem(await client.put(path, content=b" " * 4_999_990 + b"{}", headers=headers), 422)
+    # Whoever has no token is told no more than that.
+    client.headers.pop("Authorization")
+    assert_problem(await client.put(path, content=b"", headers=said), 401)

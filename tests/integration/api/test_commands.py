@@ -48,6 +48,14 @@ def test_faults_are_told_by_file_and_line(site_file, capsys):
     assert "can't be read" in capsys.readouterr().err
 
 
+def test_a_database_that_takes_no_changes_is_told(database_url, site, site_file, connection, capsys):
+    (name,) = connection.execute("SELECT current_database()").fetchone()
+    site_file.write_text(SITE.replace("Line 1", "The first"), encoding="utf-8")
+    connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    assert main(["site", "apply", str(site_file), "--database-url", database_url]) == 1
+    assert "nothing was changed, try again later" in capsys.readouterr().err
+
+
 def test_what_the_file_omits_is_told(database_url, site_file, capsys):
     main(["site", "apply", str(site_file), "--database-url", database_url])
     fewer = "\n".join(line for line in SITE.splitlines() if "id: water" not in line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -90,6 +91,21 @@ async def test_a_negative_rest_is_a_finding(client, store):
     assert found["balance"][0]["difference"] == 0
 
 
+@pytest.mark.parametrize("by", ["run_time", "mass"])
+async def test_a_site_without_lines_is_no_error(client, by):
+    model = {
+        "organisation": {"id": "acme"},
+        "site": {"id": "store", "time_zone": "UTC"},
+        "agents": [{"id": "a"}],
+        "meters": [
+            {"id": "m", "agent": "a", "resource": "energy", "unit": "kWh", "kind": "counter", "share": {"by": by}}
+        ],
+    }
+    assert (await client.put("/v1/sites/store/model", json=model)).status_code == 200
+    for path in ("attribution", "intensity", "production"):
+        await ask(client, f"/v1/sites/store/{path}", **DAY)
+
+
 async def test_an_empty_site_is_no_error(client):
     assert (await ask(client, "/v1/sites/odense/intensity", **DAY))["items"] == []
 
@@ -123,6 +139,22 @@ class TestDriverValues:
         ]
         only, _ = await pages(client, "/v1/sites/odense/driver-values", driver="production_volume")
         assert len(only) == 1
+
+    async def test_keep_every_digit(self, client, store):
+        values = ["12345678901234567.89", "999999999999999999999.999999999"]
+        for year, value in zip((2025, 2026), values, strict=True):
+            item = json.dumps({**self.VALUE, "from": f"{year}-01-01", "to": f"{year + 1}-01-01", "value": "x"})
+            body = f'{{"items": [{item.replace(chr(34) + "x" + chr(34), value)}]}}'
+            response = await client.put(
+                "/v1/sites/odense/driver-values", content=body, headers={"Content-Type": "application/json"}
+            )
+            assert response.status_code == 200, response.text
+        items, _ = await pages(client, "/v1/sites/odense/driver-values")
+        assert [str(item["value"]) for item in items] == values
+        found = await ask(
+            client, DECOUPLING, base_from="2025-01-01", base_to="2026-01-01", start="2026-01-01", to="2027-01-01"
+        )
+        assert [str(found["driver"][when]["value"]) for when in ("base", "period")] == values
 
     async def test_that_overlap_are_refused_and_nothing_is_stored(self, client):
         await self.put(client, {})
@@ -287,6 +319,19 @@ class TestDecoupling:
         assert "31 days" in item["reason"]
         _, item = await self.judged(client, base_to="2025-02-01", to="2026-02-01")
         assert item["verdict"] == "firm"
+
+    async def test_what_only_the_lengths_make_is_leaning(self, client, store):
+        store.consume("main", utc("2024-12-31T23:00:00"), [1] * 96 * (100 + 99))
+        store.drive("revenue", date(2025, 1, 1), date(2025, 4, 11), 100_000)
+        store.drive("revenue", date(2025, 4, 11), date(2025, 7, 19), 102_970)
+        lengths = {"base_to": "2025-04-11", "start": "2025-04-11", "to": "2025-07-19"}
+        _, item = await self.judged(client, **lengths)
+        assert (item["state"], item["verdict"]) == ("absolute", "leaning")
+        assert item["possible_states"] == ["absolute", "relative"]
+        assert item["would_settle"] == [
+            "the base period has 100 days and the period 99, and by the day it is relative decoupling;"
+            " equal lengths would settle it"
+        ]
 
     async def test_all_indicators_that_have_meters(self, client, store):
         fill(store, "main", 2025, 96)

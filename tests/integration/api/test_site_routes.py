@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
+from api.readings_store import _LATEST_SINCE
 from schemas.site import SiteModel
+from tests.integration.api.conftest import serving
 from tests.integration.api.test_access import assert_problem
 
 pytestmark = pytest.mark.stack
@@ -96,3 +99,47 @@ class TestLatest:
         assert 0 < found["main"]["age_s"] < 60
         assert (found["water"]["quality"], found["main"]["quality"]) == ("manual", "good")
         assert found["power-2"]["at"] is None
+
+    async def test_of_each_age_and_from_the_future(self, client, store):
+        db = store.connection
+        ages = {"main": "-10 minutes", "power-1": "59 seconds", "air": "61 seconds", "power-2": "119 minutes"}
+        for meter, age in ages.items():
+            for older in ("0 seconds", "30 seconds"):
+                db.execute(
+                    "INSERT INTO reading SELECT id, now() - %s::interval - %s::interval, 1, 0 FROM meter"
+                    " WHERE key = %s",
+                    [age, older, meter],
+                )
+        found = {item["meter"]: item for item in (await client.get("/v1/sites/odense/meters/latest")).json()["items"]}
+        for meter, age in ages.items():
+            (seconds,) = db.execute("SELECT extract(epoch FROM %s::interval)::float8", [age]).fetchone()
+            assert seconds <= found[meter]["age_s"] < seconds + 25
+
+    @pytest.mark.parametrize("minutes", [1, 15, 120])
+    async def test_others_readings_are_not_read(self, client, store, minutes):
+        db = store.connection
+        db.execute(
+            """
+            INSERT INTO reading SELECT 1000 + m, now() - s * interval '1 second', 1, 0
+            FROM generate_series(1, 100) AS m, generate_series(1, 3600) AS s
+            """
+        )
+        db.execute("ANALYZE reading")
+        values = {"meters": [store.number("main"), store.number("water")], "minutes": minutes}
+        plan = "\n".join(
+            line for (line,) in psycopg.ClientCursor(db).execute(f"EXPLAIN {_LATEST_SINCE}", values).fetchall()
+        )
+        assert "Seq Scan" not in plan
+        assert "Index Cond" in plan
+
+
+async def test_a_model_waits_no_longer_than_a_statement_may(database_url, site, make_token, connection):
+    told = None
+    async with serving(database_url, make_token(), statement_timeout_s=0.3) as client:
+        told = (await client.get("/v1/sites/odense/model")).json()
+        told["lines"][0]["name"] = "The first"
+        with psycopg.connect(database_url) as other:
+            other.execute("LOCK TABLE line")
+            assert_problem(await client.put("/v1/sites/odense/model", json=told), 503)
+        assert (await client.put("/v1/sites/odense/model", json=told)).status_code == 200
+    assert connection.execute("SELECT name FROM line WHERE key = 'line-1'").fetchone() == ("The first",)

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pytest
 
 from api.indicators.attribution import Attribution, attribute
 from api.indicators.flows import Amount, FindingKind, Flow
@@ -277,6 +278,21 @@ class TestSharing:
     def test_weights_of_lines_that_are_gone_are_given_to_nobody(self):
         attribution = self.shared(ShareBy.AREA, [4], weights={"old-line": 1})
         assert table(attribution, "air") == {(None, NONE, None, Rule.NO_SHARE): 4}
+
+    @pytest.mark.parametrize(
+        ("rule", "told"),
+        [
+            (Share(by=ShareBy.RUN_TIME), Rule.RUN_TIME_NONE),
+            (Share(by=ShareBy.MASS), Rule.MASS_NONE),
+            (Share(by=ShareBy.MEASURED, keys={"old-line": "key"}), Rule.MEASURED_NONE),
+            (Share(by=ShareBy.FIXED, weights={"old-line": 1}), Rule.NO_SHARE),
+            (Share(by=ShareBy.AREA, weights={"old-line": 1}), Rule.NO_SHARE),
+        ],
+    )
+    def test_a_site_without_lines_gives_to_nobody(self, rule, told):
+        attribution = share([flow("air", [4, 3], share=rule)], [], lines=())
+        assert table(attribution, "air") == {(None, NONE, None, told): 7}
+        assert_balanced(attribution)
 
 
 UNITS = {"A": ProductUnit(unit="pcs", mass_kg=0.5), "B": ProductUnit(unit="kg")}

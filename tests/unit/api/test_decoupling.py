@@ -9,6 +9,7 @@ import pytest
 
 from api.indicators.decoupling import (
     ElasticityState,
+    Judgement,
     Pressure,
     Reason,
     State,
@@ -88,8 +89,9 @@ def test_eight_states_and_their_bounds(p, d, eighth):
         ((100, 90), (100, 100), State.NOT_ASSESSABLE, Reason.DRIVER_DID_NOT_GROW),
         ((100, 90), (100, 90), State.NOT_ASSESSABLE, Reason.DRIVER_DID_NOT_GROW),
         ((0, 90), (100, 110), State.NOT_ASSESSABLE, Reason.NO_BASE_PRESSURE),
+        ((-5, 90), (100, 110), State.NOT_ASSESSABLE, Reason.NEGATIVE_BASE_PRESSURE),
         ((100, 90), (0, 110), State.NOT_ASSESSABLE, Reason.NO_BASE_DRIVER),
-        ((100, 90), (-5, 110), State.NOT_ASSESSABLE, Reason.NO_BASE_DRIVER),
+        ((100, 90), (-5, 110), State.NOT_ASSESSABLE, Reason.NEGATIVE_BASE_DRIVER),
     ],
 )
 def test_states_at_their_edges(pressure, driver, state, reason):
@@ -140,6 +142,67 @@ class TestVerdict:
     def test_what_is_not_assessable_has_no_verdict(self):
         found = judge(pressure=pressures(100, 95), driver=(Fraction(1), Fraction(1)), usable_days=(1, 1))
         assert (found.verdict, found.states) == (None, ())
+
+
+class TestLengths:
+    """Periods of unequal length: what holds for totals and not for means by the day is not firm."""
+
+    def judged(self, days, *, energy, revenue) -> Judgement:
+        """Both by the day, in base and period."""
+        base, period = (Pressure(measured=Fraction(str(e)) * n) for e, n in zip(energy, days, strict=True))
+        before, after = (Fraction(str(r)) * n for r, n in zip(revenue, days, strict=True))
+        return judge(
+            pressure=(base, period),
+            driver=(before, after),
+            usable_days=(1, 1),
+            days=days,
+        )
+
+    def test_a_shorter_period_saves_nothing_by_being_shorter(self):
+        found = self.judged((365, 358), energy=(1000, 1000), revenue=(1000, 1030))
+        assert (found.states, found.daily_states) == ((State.ABSOLUTE,), (State.RELATIVE,))
+        assert found.verdict is Verdict.LEANING
+
+    def test_a_leap_year_loses_nothing_by_being_longer(self):
+        found = self.judged((365, 366), energy=(1000, 999), revenue=(1000, 1001))
+        assert (found.states, found.daily_states) == ((State.RELATIVE,), (State.ABSOLUTE,))
+        assert found.verdict is Verdict.LEANING
+
+    def test_a_driver_that_grew_by_the_length_alone(self):
+        found = self.judged((365, 366), energy=(1000, 900), revenue=(1000, 999))
+        assert found.daily_states == (State.NOT_ASSESSABLE,)
+        assert found.verdict is Verdict.LEANING
+
+    def test_one_state_by_both_is_firm(self):
+        found = self.judged((365, 366), energy=(1000, 900), revenue=(1000, 1030))
+        assert (found.daily_states, found.verdict) == ((State.ABSOLUTE,), Verdict.FIRM)
+
+    def test_lengths_far_apart_are_never_firm(self):
+        assert self.judged((365, 357), energy=(1000, 500), revenue=(1000, 2000)).verdict is Verdict.LEANING
+
+    def test_equal_lengths_of_any_size_give_the_same(self):
+        assert self.judged((7, 7), energy=(5, 4), revenue=(5, 6)) == self.judged(
+            (365, 365), energy=(5, 4), revenue=(5, 6)
+        )
+
+
+@pytest.mark.parametrize(
+    ("base", "period", "bounds"),
+    [
+        (Pressure(measured=Fraction(0), estimated=Fraction(100)), Pressure(measured=Fraction(-10)), ("-1.2", "-16/15")),
+        (
+            Pressure(measured=Fraction(50), estimated=Fraction(50)),
+            Pressure(measured=Fraction(0), estimated=Fraction(-20)),
+            ("-1.4", "-1.08"),
+        ),
+        (Pressure(measured=Fraction(-20), estimated=Fraction(40)), Pressure(measured=Fraction(10)), ("-0.75", None)),
+        (Pressure(measured=Fraction(-20), estimated=Fraction(40)), Pressure(measured=Fraction(-10)), (None, "-1.25")),
+        (Pressure(measured=Fraction(-20), estimated=Fraction(10)), Pressure(measured=Fraction(10)), (None, None)),
+    ],
+)
+def test_bounds_are_in_order_below_zero_too(base, period, bounds):
+    found = judge(pressure=(base, period), driver=(Fraction(1), Fraction(2)), usable_days=(1, 1))
+    assert (found.growth_low, found.growth_high) == tuple(None if b is None else Fraction(b) for b in bounds)
 
 
 def test_indices_are_of_daily_means():
