@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.binary_copy import READING_TYPES, encode_rows
 from collector.decode import (
     Decoded,
     Ignored,
@@ -97,10 +98,14 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one transaction writes: `rows.source` indexes `messages`, which stand in order of arrival."""
+    """What one transaction writes: `rows.source` indexes `messages`, which stand in order of arrival.
+
+    `stream` is the rows as binary COPY, made ahead so that the database need not wait for it.
+    """
 
     messages: tuple[Checked, ...]
     rows: ReadingRows
+    stream: bytes
 
 
 def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, future_tolerance_ms: int) -> Batch:
@@ -122,7 +127,7 @@ def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, futu
             case Ignored():
                 pass
     if not tables:
-        return Batch(messages=tuple(messages), rows=_NO_ROWS)
+        return Batch(messages=tuple(messages), rows=_NO_ROWS, stream=b"")
     rows = _rows(tables)
     limits = Limits(oldest=FIRST_INSTANT, latest=now_ms + future_tolerance_ms)
     # All messages at once: checking each by itself would take longer than decoding it.
@@ -136,7 +141,12 @@ def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, futu
                 refused = _refuse_rows(message, index, _reasons(message, columns, index, limits), limits)
                 messages[source] = replace(messages[source], quarantined=tuple(refused))
         rows = rows.select(is_good)
-    return Batch(messages=tuple(messages), rows=rows)
+    return Batch(messages=tuple(messages), rows=rows, stream=encode_readings(rows))
+
+
+def encode_readings(rows: ReadingRows) -> bytes:
+    """Rows of the table `reading` as a binary COPY stream."""
+    return encode_rows(READING_TYPES, (rows.meter_id, rows.at, rows.value, rows.quality))
 
 
 def _check_runs(message: RunsMessage, *, latest: int) -> Checked:

@@ -1,19 +1,23 @@
 """The collector: take what arrived, check it, write it in one transaction, then acknowledge and say *stored*.
 
-The network's thread decodes; ours checks, writes and confirms. What the buffer between them can't hold stays with the
-broker.
+The network's thread decodes. A second one gathers and checks the next batch while ours waits for the database to
+commit the last; at most one batch stands between them. What is further behind stays with the broker.
 """
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import psycopg
 import structlog
 
-from collector.batch import assemble, unstorable
+from collector.batch import Batch, assemble, unstorable
 from collector.buffer import Buffer, Delivery
 from collector.connection import TRANSIENT, connect
 from collector.decode import Decoded
@@ -28,6 +32,20 @@ _LOG = structlog.get_logger(__name__)
 _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LOOK_UP_SECONDS = 0.5
 """How long a thread waits for work before it looks whether it should stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gathered:
+    """Deliveries in order of arrival, and the batch made of them by `index` where that was known already."""
+
+    deliveries: list[Delivery]
+    batch: Batch | None
+    index: MeterIndex | None
+
+    @property
+    def decoded(self) -> list[Decoded]:
+        """The messages themselves."""
+        return [delivery.decoded for delivery in self.deliveries]
 
 
 class Collector:
@@ -52,22 +70,31 @@ class Collector:
             receive_maximum=settings.receive_maximum,
             buffer=self._buffer,
         )
+        self._gathered: queue.Queue[_Gathered] = queue.Queue(maxsize=1)
         self._connection: psycopg.Connection | None = None
         self._index: MeterIndex | None = None
         self._is_stopping = threading.Event()
 
     def run(self) -> None:
         """Work until `stop` is called. Raises SetupError when the database is not ours to write to."""
+        gatherers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gather")
         self._subscriber.start()
+        gathering = gatherers.submit(self._gather_all)
         try:
             while not self._is_stopping.is_set():
-                deliveries = self._gather()
-                self.metrics.buffered.set(len(self._buffer))
-                written = self._write(deliveries) if deliveries else None
+                try:
+                    gathered = self._gathered.get(timeout=_LOOK_UP_SECONDS)
+                except queue.Empty:
+                    if gathering.done():
+                        gathering.result()  # a defect ended it: better seen than idle
+                    continue
+                written = self._write(gathered)
                 if written is not None:
-                    self._confirm(deliveries, written)
+                    self._confirm(gathered.deliveries, written)
         finally:
+            self._is_stopping.set()
             self._subscriber.stop()
+            gatherers.shutdown()
             self._drop_connection()
 
     def stop(self) -> None:
@@ -80,6 +107,24 @@ class Collector:
         if self._connection is None or self._connection.closed:
             found.append("no connection to the database yet; is it running and reachable?")
         return found
+
+    def _gather_all(self) -> None:
+        while not self._is_stopping.is_set():
+            deliveries = self._gather()
+            self.metrics.buffered.set(len(self._buffer))
+            if not deliveries:
+                continue
+            index = self._index
+            gathered = _Gathered(deliveries=deliveries, batch=None, index=None)
+            if index is not None:
+                gathered = _Gathered(deliveries=deliveries, batch=self._assemble(gathered.decoded, index), index=index)
+            while not self._is_stopping.is_set():
+                with contextlib.suppress(queue.Full):
+                    self._gathered.put(gathered, timeout=_LOOK_UP_SECONDS)
+                    break
+
+    def _assemble(self, decoded: list[Decoded], index: MeterIndex) -> Batch:
+        return assemble(decoded, index, now_ms=self._clock_ms(), future_tolerance_ms=self._settings.future_tolerance_ms)
 
     def _gather(self) -> list[Delivery]:
         """Messages in order of arrival, until there are readings enough or the first has waited long enough."""
@@ -97,13 +142,13 @@ class Collector:
             deadline = deadline or time.monotonic() + self._settings.batch_age_ms / 1000
         return deliveries
 
-    def _write(self, deliveries: list[Delivery]) -> Written | None:
+    def _write(self, gathered: _Gathered) -> Written | None:
         """Try until it is committed; None when asked to stop first, and then nothing of it is acknowledged."""
         attempt = 0
         while True:
             started = time.monotonic()
             try:
-                written = self._write_once(deliveries)
+                written = self._write_once(gathered)
             except TRANSIENT as error:
                 self.metrics.retries.inc()
                 self._drop_connection()
@@ -116,11 +161,18 @@ class Collector:
                 self.metrics.commit_seconds.observe(time.monotonic() - started)
                 return written
 
-    def _write_once(self, deliveries: list[Delivery]) -> Written:
+    def _write_once(self, gathered: _Gathered) -> Written:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._settings.database_url, role="collector")
             self._index = None
-        return self._write_decoded(self._connection, [delivery.decoded for delivery in deliveries])
+        if gathered.batch is not None and gathered.index is not None:
+            try:
+                return write_batch(self._connection, gathered.batch, model_version=gathered.index.version)
+            except StaleModelError:
+                self._index = None
+            except (psycopg.DataError, psycopg.IntegrityError):
+                pass  # found out below, message by message
+        return self._write_decoded(self._connection, gathered.decoded)
 
     def _write_decoded(self, connection: psycopg.Connection, decoded: list[Decoded]) -> Written:
         """In one transaction; where the database refuses what is in it, in halves, until the one message is found."""
@@ -138,9 +190,7 @@ class Collector:
     def _write_checked(self, connection: psycopg.Connection, decoded: list[Decoded]) -> Written:
         while True:
             index = self._index = self._index or load_meter_index(connection)
-            batch = assemble(
-                decoded, index, now_ms=self._clock_ms(), future_tolerance_ms=self._settings.future_tolerance_ms
-            )
+            batch = self._assemble(decoded, index)
             try:
                 return write_batch(connection, batch, model_version=index.version)
             except StaleModelError:

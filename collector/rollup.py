@@ -206,6 +206,8 @@ def _recompute_pending(cursor: psycopg.Cursor, bounds: Bounds, computed_to: int)
         return 0, 0
     # Notes first, then readings: whoever adds a reading from here on adds a note of its own.
     cursor.execute(_DROP_PENDING, [[note[0] for note in notes]])
+    # A noted reading may have come after the bounds were read, and lie beyond them.
+    bounds = reading_bounds(cursor) or bounds
     stretches = _merge([(meter_id, from_at, to_at) for _, meter_id, from_at, to_at in notes])
     written = sum(
         _recompute(cursor, meter_id, from_at, to_at, bounds=bounds, computed_to=computed_to)

@@ -15,8 +15,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import errors
 
-from collector.batch import Batch, Checked, Place, QuarantineEntry, ReadingRows, quarantine_rows
-from collector.binary_copy import READING_TYPES, encode_rows
+from collector.batch import Batch, Checked, Place, QuarantineEntry, ReadingRows, encode_readings, quarantine_rows
 from collector.decode import ReadingsMessage, Reason, ReportMessage, RunsMessage
 from collector.ledger import Ledger, LedgerKey, lock_ledger, write_ledger
 from collector.runs import write_reports, write_runs
@@ -105,7 +104,7 @@ def write_batch(connection: psycopg.Connection, batch: Batch, *, model_version: 
                 ledger.entries[key].adopt(seq)
         is_new = np.array([_is_new(message, ledger) for message in batch.messages], dtype=np.bool_)
         # A redelivered message is written again all the same: that is a no-op, unless its number was used twice.
-        outcome = _write_rows(connection, cursor, batch.rows, batch.messages)
+        outcome = _write_rows(connection, cursor, batch)
         new = [message for message, fresh in zip(batch.messages, is_new, strict=True) if fresh]
         quarantined = [entry for message in batch.messages for entry in message.quarantined]
         quarantined += outcome.conflicts
@@ -157,18 +156,17 @@ class _Outcome:
     conflicts: list[QuarantineEntry]
 
 
-def _write_rows(
-    connection: psycopg.Connection, cursor: psycopg.Cursor, rows: ReadingRows, messages: Sequence[Checked]
-) -> _Outcome:
+def _write_rows(connection: psycopg.Connection, cursor: psycopg.Cursor, batch: Batch) -> _Outcome:
     """Plain COPY, which has no ON CONFLICT; only when a reading is there already, through a staging table."""
+    rows = batch.rows
     if len(rows) == 0:
         nothing = np.zeros(0, dtype=np.bool_)
         return _Outcome(is_stored=nothing, is_repeated=nothing, conflicts=[])
     try:
         with connection.transaction():
-            _copy(cursor, _COPY, rows)
+            _copy(cursor, _COPY, batch.stream)
     except errors.UniqueViolation:
-        return _write_staged(cursor, rows, messages)
+        return _write_staged(cursor, rows, batch.messages)
     everything = np.ones(len(rows), dtype=np.bool_)
     return _Outcome(is_stored=everything, is_repeated=~everything, conflicts=[])
 
@@ -180,7 +178,7 @@ def _write_staged(cursor: psycopg.Cursor, rows: ReadingRows, messages: Sequence[
     starts = np.r_[True, (meter_id[1:] != meter_id[:-1]) | (at[1:] != at[:-1])]
     first = order[starts]
     cursor.execute(_STAGE)
-    _copy(cursor, _COPY_STAGE, rows.select(first))
+    _copy(cursor, _COPY_STAGE, encode_readings(rows.select(first)))
     inserted = set(cursor.execute(_INSERT_STAGED).fetchall())
     found = {(m, a): value for m, a, value in cursor.execute(_FIND_STAGED).fetchall()}
     # What the retention dropped in this very moment is neither the same nor another value; it is told as a conflict.
@@ -219,9 +217,9 @@ def _conflicts(
     return entries
 
 
-def _copy(cursor: psycopg.Cursor, statement: LiteralString, rows: ReadingRows) -> None:
+def _copy(cursor: psycopg.Cursor, statement: LiteralString, stream: bytes) -> None:
     with cursor.copy(statement) as copy:
-        copy.write(encode_rows(READING_TYPES, (rows.meter_id, rows.at, rows.value, rows.quality)))
+        copy.write(stream)
 
 
 def _write_quarantine(cursor: psycopg.Cursor, entries: Sequence[QuarantineEntry]) -> None:

@@ -208,8 +208,8 @@ class Subscriber:
         _LOG.warning("disconnected", action="disconnect", reason=str(reason))
 
     def _on_message(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
-        # Decoded here, between two reads of the socket: a thread of its own for it would fight this one for the
-        # interpreter at every read (docs/performance.md).
+        # Decoded here, between two reads of the socket, while another thread prepares the batch before
+        # (docs/performance.md).
         incoming = Incoming(
             topic=message.topic,
             payload=bytes(message.payload),

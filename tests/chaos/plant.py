@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.truth import AGENTS, PART_MS, Truth, csv_of, site_model
 from tests.e2e.processes import Processes, wait_for
 
-REPLAY_SPEED, CLOCK_SPEED = 600, 350
-"""Agents run faster than the roll-up's clock, but stop now and then: their readings come early and late."""
+SPEED = 600
+"""Of the replay and of the roll-up's clock alike. What holds an agent up, be it only its start, makes it late."""
+_HELD_BACK = 1
 _FAST_ROLLUP = str(Path(__file__).with_name("fast_rollup.py"))
 _IS_ROLLED_UP: LiteralString = """
     SELECT NOT EXISTS (SELECT FROM pending) AND computed_to = closed_to AND closed_to >= to_timestamp(%s / 1000.0)
@@ -42,6 +44,9 @@ _TOTALS: LiteralString = """
 _LEDGER: LiteralString = """
     SELECT agent, stored_seq, highest_seq, readings, stored, repeated, quarantined, messages, epoch
     FROM ledger WHERE organisation = %s ORDER BY agent
+"""
+_ROLLUPS: LiteralString = """
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'afkobling-rollup'
 """
 _STATUS: LiteralString = """
     SELECT agent, status->>'state', (status->'outbox'->>'waiting')::int8, (status->'outbox'->>'last_seq')::int8
@@ -86,9 +91,11 @@ class Plant:
         self._share_group = share_group
         self._is_proxied = is_proxied
         self._rng = rng
+        # Nobody reads it before the roll-up has closed its time: so some readings are surely late.
+        self._held_back = {_HELD_BACK}
         self._agents = {agent: _Replaying() for agent in AGENTS}
-        begin_ms = truth.end_ms - PART_MS * len(truth.parts[AGENTS[0]])
-        self._clock = [str(time.time_ns() // 1_000_000), str(begin_ms), str(CLOCK_SPEED)]
+        self._begin_ms = truth.end_ms - PART_MS * len(truth.parts[AGENTS[0]])
+        self._clock = [str(time.time_ns() // 1_000_000), str(self._begin_ms), str(SPEED)]
         for agent, parts in truth.parts.items():
             for i, rows in enumerate(parts):
                 (folder / f"{agent}-{i}.csv").write_text(csv_of(rows), "utf-8")
@@ -102,7 +109,7 @@ class Plant:
         elif name == "rollup":
             self.processes.start_program(name, _FAST_ROLLUP, *self._clock, environment=self._rollup_environment())
         else:
-            self._start_edge(name.removeprefix("edge-"), speed=REPLAY_SPEED)
+            self._start_edge(name.removeprefix("edge-"), speed=SPEED)
 
     def start_all(self) -> None:
         for name in (*self.collectors, "rollup", *self.edges):
@@ -111,35 +118,48 @@ class Plant:
     def kill(self, name: str) -> None:
         """SIGKILL; an agent that came to its end at this very moment is noted as such."""
         status = self.processes.kill(name)
-        if name in self.edges:
+        assert status in {0, -signal.SIGKILL}, f"{name} ended by itself with {status}"
+        if status == 0 and name in self.edges:
             self._note_end(name.removeprefix("edge-"), status)
 
     def stored(self) -> int:
         """How many readings are in the table."""
         return int(self._query("SELECT count(*) FROM reading")[0][0])
 
+    def computed_to_ms(self) -> int:
+        """How far the roll-up has come (Unix milliseconds); 0 before its first step."""
+        [(at,)] = self._query("SELECT coalesce((extract(epoch FROM computed_to) * 1000)::int8, 0) FROM rollup_progress")
+        return int(at)
+
     def tick(self) -> None:
         """Give agents that are through with a file their next one; whatever ended otherwise fails the test."""
         self.processes.check(*self.collectors, "rollup")
         for agent in AGENTS:
             if self._has_finished_part(agent):
-                self._start_edge(agent, speed=REPLAY_SPEED)
+                self._start_edge(agent, speed=SPEED)
 
     def settle(self) -> None:
         """Restart the agents, let them read what is left as fast as possible, and wait until all is rolled up."""
+        for proxy in self.proxies.values():
+            proxy.heal()
         for name in self.edges:
             if self.processes.is_running(name):
                 self.kill(name)
+        wait_for(self._is_first_part_closed, "the roll-up to have closed what is held back")
+        self._held_back.clear()
         for agent in AGENTS:
             self._start_edge(agent, speed="max")
         wait_for(self._is_all_read, "the agents to have everything stored")
         # From now on the real command, whose clock is past everything.
         self.processes.kill("rollup")
+        wait_for(lambda: not self._is_rollup_connected(), "the roll-up to be gone")
         self.processes.start("rollup", "rollup", "run", environment=self._rollup_environment())
+        wait_for(self._is_rollup_connected, "the roll-up to be there")
         wait_for(self._is_rolled_up, "the roll-up to have done everything")
         wait_for(self._are_statuses_final, "the last status of each agent")
         for name in ("rollup", *self.collectors):
-            assert self.processes.stop(name) == 0
+            status = self.processes.stop(name)
+            assert status == 0, f"{name} ended with {status}"
 
     def check(self) -> None:
         """Every reading is stored once and nothing else is; ledger, outboxes and consumption agree with the truth."""
@@ -153,6 +173,7 @@ class Plant:
         self._check_ledger(len(true))
         assert dict(self._query(_TOTALS)) == self._truth.totals()
         self._check_rebuilt()
+        assert self._query("SELECT is_called FROM pending_id_seq") == [(True,)], "no reading was late"
 
     def _check_ledger(self, readings: int) -> None:
         reasons = self._query("SELECT reason, detail, epoch, seq FROM quarantine WHERE organisation = %s", self._key)
@@ -204,12 +225,15 @@ class Plant:
         return status is not None
 
     def _note_end(self, agent: str, status: int) -> None:
-        assert status in {0, -9}, f"edge-{agent} ended with {status}"
-        if status == 0:
-            self._agents[agent].done.add(self._agents[agent].part)
+        assert status == 0, f"edge-{agent} ended by itself with {status}"
+        self._agents[agent].done.add(self._agents[agent].part)
 
     def _left(self, agent: str) -> list[int]:
-        return sorted(set(range(len(self._truth.parts[agent]))) - self._agents[agent].done)
+        return sorted(set(range(len(self._truth.parts[agent]))) - self._agents[agent].done - self._held_back)
+
+    def _is_first_part_closed(self) -> bool:
+        self.processes.check(*self.collectors, "rollup")
+        return self.computed_to_ms() >= self._begin_ms + (_HELD_BACK + 1) * PART_MS
 
     def _is_all_read(self) -> bool:
         self.processes.check(*self.collectors, "rollup")
@@ -222,6 +246,10 @@ class Plant:
         self.processes.check(*self.collectors, "rollup")
         return self._query(_IS_ROLLED_UP, self._truth.end_ms) == [(True,)]
 
+    def _is_rollup_connected(self) -> bool:
+        self.processes.check(*self.collectors, "rollup")
+        return self._query(_ROLLUPS) != [(0,)]
+
     def _are_statuses_final(self) -> bool:
         self.processes.check(*self.collectors, "rollup")
         expected = {(agent, "offline", 0, self._outbox(agent)["last_seq"]) for agent in AGENTS}
@@ -231,9 +259,9 @@ class Plant:
         """With its next file; when it has read all, with any of them once more."""
         replaying = self._agents[agent]
         left = self._left(agent)
-        replaying.part = left[0] if left else self._rng.randrange(len(self._truth.parts[agent]))
+        replaying.part = left[0] if left else self._rng.choice(sorted(replaying.done))
         if not left and speed == "max":
-            speed = REPLAY_SPEED * 100
+            speed = SPEED * 100
         settings = {
             "organisation": self._organisation,
             "site": "hall",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import struct
 import threading
@@ -13,6 +14,9 @@ from typing import Any, TypeVar
 _CHUNK = 65_536
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends a reset, and what was not delivered is gone."""
+_SO_ATTACH_FILTER = 26
+_DROP_ALL = (ctypes.c_uint16 * 4)(0x06, 0, 0, 0)
+"""A packet filter of one instruction (return 0): the kernel drops what comes, without acknowledging it."""
 _STOP_S = 10
 Result = TypeVar("Result")
 
@@ -73,8 +77,12 @@ class Proxy:
         self._call(self._cut_after(size))
 
     def vanish(self) -> None:
-        """Reset the client's side only: the server is not told until `heal`, as when a network goes dead."""
+        """Clients are reset, servers are not told, and hear nothing more of their peer until `heal`."""
         self._call(self._vanish())
+
+    def go_dead(self) -> None:
+        """Nothing more comes through the live connections, and neither side is told. New ones work."""
+        self._call(self._go_dead())
 
     def stall(self) -> None:
         """Forward nothing, and tell nobody."""
@@ -112,9 +120,23 @@ class Proxy:
     async def _vanish(self) -> None:
         for link in list(self._links):
             self._links.discard(link)
-            self._ghosts.add(link.server)
+            self._haunt(link.server)
             self.cuts += 1
             _reset(link.client)
+
+    async def _go_dead(self) -> None:
+        for link in list(self._links):
+            self._links.discard(link)
+            self.cuts += 1
+            self._haunt(link.client)
+            self._haunt(link.server)
+
+    def _haunt(self, writer: asyncio.StreamWriter) -> None:
+        self._ghosts.add(writer)
+        raw = writer.get_extra_info("socket")
+        if raw is not None and raw.fileno() >= 0:
+            program = struct.pack("HxxxxxxP", 1, ctypes.addressof(_DROP_ALL))
+            raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
     async def _stall(self) -> None:
         self._flowing.clear()
@@ -137,8 +159,8 @@ class Proxy:
             _reset(link.server)
 
     def _drop_ghosts(self) -> None:
-        for server in self._ghosts:
-            _reset(server)
+        for ghost in self._ghosts:
+            _reset(ghost)
         self._ghosts.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -29,6 +29,9 @@ from tests.e2e.processes import wait_for
 
 SEED = int(os.environ.get("AFKOBLING_CHAOS_SEED", "1"))
 ROUNDS = int(os.environ.get("AFKOBLING_CHAOS_ROUNDS", "25"))
+_LONG_ROUNDS = 100
+_DEAD_S = 180
+"""Until a silent peer must have been found out: keep-alive times, and some patience."""
 _WEIGHTS = {
     "cut": 3,
     "refuse": 2,
@@ -92,6 +95,41 @@ def test_nothing_is_lost_and_nothing_is_stored_twice(
         finally:
             for name in plant.collectors:
                 forget_session(broker_url, f"{organisation}-{name}")
+
+
+@pytest.mark.skipif(
+    ROUNDS < _LONG_ROUNDS, reason=f"takes minutes: set AFKOBLING_CHAOS_ROUNDS to {_LONG_ROUNDS} or more"
+)
+def test_a_dead_network_is_noticed_by_everybody(
+    database_url: str, broker_url: str, tmp_path: Path, truth: Truth, organisation: str
+) -> None:
+    """No reset, no end: packets just don't come any more. Whoever waits must find out and connect anew."""
+    with running_plant(
+        folder=tmp_path,
+        truth=truth,
+        organisation=organisation,
+        database_url=database_url,
+        broker_url=broker_url,
+        collectors=1,
+        share_group=organisation,
+        is_proxied=True,
+        rng=random.Random(f"dead {SEED}"),
+    ) as plant:
+        plant.start_all()
+        for _ in range(2):
+            stored, computed_to_ms = plant.stored(), plant.computed_to_ms()
+            wait_for(partial(_goes_on, plant, stored, computed_to_ms), "readings and roll-up go on", _DEAD_S)
+            stored, computed_to_ms = plant.stored(), plant.computed_to_ms()
+            for proxy in plant.proxies.values():
+                proxy.go_dead()
+        wait_for(partial(_goes_on, plant, stored, computed_to_ms), "readings and roll-up go on", _DEAD_S)
+        plant.settle()
+        plant.check()
+
+
+def _goes_on(plant: Plant, stored: int, computed_to_ms: int) -> bool:
+    plant.tick()
+    return plant.stored() > stored and plant.computed_to_ms() > computed_to_ms
 
 
 class Schedule:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from api.site_model import apply_site_model
-from collector.batch import Batch, Checked, ReadingRows
+from collector.batch import Batch, Checked, ReadingRows, encode_readings
 from collector.meter_index import load_meter_index
 from collector.rollup import ROLLUP_TURN, roll_up_once
 from collector.store import ROLLUP_GATE, write_batch
@@ -56,7 +56,8 @@ def _store(connection: psycopg.Connection, readings: list[Triple]) -> None:
         row=np.arange(len(readings), dtype=np.int32),
     )
     message = Checked(place=None, readings=len(readings), message=None)
-    write_batch(connection, Batch(messages=(message,), rows=rows), model_version=load_meter_index(connection).version)
+    batch = Batch(messages=(message,), rows=rows, stream=encode_readings(rows))
+    write_batch(connection, batch, model_version=load_meter_index(connection).version)
 
 
 def _settle(connection: psycopg.Connection, due_ms: int) -> None:
