@@ -9,7 +9,7 @@ import struct
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 _CHUNK = 65_536
 _RESET = struct.pack("ii", 1, 0)
@@ -19,6 +19,25 @@ _DROP_ALL = (ctypes.c_uint16 * 4)(0x06, 0, 0, 0)
 """A packet filter of one instruction (return 0): the kernel drops what comes, without acknowledging it."""
 _STOP_S = 10
 Result = TypeVar("Result")
+
+
+class _HasOptions(Protocol):
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
+
+
+def _drop_all(connection: _HasOptions) -> None:
+    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(_DROP_ALL))
+    connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def may_vanish() -> bool:
+    """Whether this kernel lets us filter packets; some allow it to root only."""
+    with socket.socket() as probe:
+        try:
+            _drop_all(probe)
+        except PermissionError:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,8 +154,7 @@ class Proxy:
         self._ghosts.add(writer)
         raw = writer.get_extra_info("socket")
         if raw is not None and raw.fileno() >= 0:
-            program = struct.pack("HxxxxxxP", 1, ctypes.addressof(_DROP_ALL))
-            raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+            _drop_all(raw)
 
     async def _stall(self) -> None:
         self._flowing.clear()
