@@ -10,6 +10,13 @@ from collector.errors import SetupError
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 """The database is away, or has become a standby: the same will work later, or elsewhere."""
 
+# Without these a server whose client's machine vanished in mid-transaction would hold its locks for hours, and everybody
+# else would wait for them.
+_NOTICE_A_DEAD_CLIENT = """
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = 30000; SET idle_in_transaction_session_timeout = '5min'
+"""
+
 
 def connect(database_url: str, *, role: str) -> psycopg.Connection:
     """A connection for this process. Raises SetupError where the schema is missing, OperationalError where away."""
@@ -21,7 +28,9 @@ def connect(database_url: str, *, role: str) -> psycopg.Connection:
         keepalives_idle=10,
         keepalives_interval=5,
         keepalives_count=3,
+        tcp_user_timeout=30_000,
     )
+    connection.execute(_NOTICE_A_DEAD_CLIENT)
     ready = connection.execute("SELECT to_regclass('reading') IS NOT NULL AND to_regclass('ledger') IS NOT NULL")
     if ready.fetchone() != (True,):
         connection.close()

@@ -45,6 +45,7 @@ _SLICE_MS = 7 * 86_400_000
 _LOOK_MS = 120_000
 """How far around a slice readings are read in bulk; most meters' neighbours are that near."""
 _MOST_PENDING = 5_000
+_DAY_MS = 86_400_000
 
 _PROGRESS: LiteralString = """
     SELECT (extract(epoch FROM closed_to) * 1000)::int8, (extract(epoch FROM computed_to) * 1000)::int8
@@ -223,7 +224,7 @@ def _merge(notes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
         if merged:
             last_meter, last_from, last_to = merged[-1]
             end = max(last_to, to_at)
-            if meter_id == last_meter and from_at <= last_to + QUARTER_MS and end - last_from <= _SLICE_MS:
+            if meter_id == last_meter and from_at <= last_to + _DAY_MS and end - last_from <= _SLICE_MS:
                 merged[-1] = (meter_id, last_from, end)
                 continue
         merged.append((meter_id, from_at, to_at))
