@@ -10,8 +10,8 @@ from collector.errors import SetupError
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 """The database is away, or has become a standby: the same will work later, or elsewhere."""
 
-# Without these a server whose client's machine vanished in mid-transaction would hold its locks for hours, and everybody
-# else would wait for them.
+# Without these a server whose client vanished in mid-transaction would hold its locks for hours, and everybody else
+# would wait for them.
 _NOTICE_A_DEAD_CLIENT = """
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = 30000; SET idle_in_transaction_session_timeout = '5min'
