@@ -29,6 +29,9 @@ def _port(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import signal
+    import sys
+
     import structlog
     import uvicorn
 
@@ -38,6 +41,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from deploy.logs import configure_logs
 
     settings = read_settings(ApiSettings, arguments)
+    # uvicorn raises the signal again once it has shut down in good order; that is an end, not a failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     configure_logs()
     where = f"http://{arguments.host}:{arguments.port}/"
     structlog.get_logger(__name__).info("serving the API and the page", action="api_start", url=where)
