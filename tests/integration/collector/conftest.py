@@ -148,3 +148,16 @@ def readings(
 def query(database_url: str, statement: str, *arguments: Any) -> list[Any]:
     with psycopg.connect(database_url) as connection:
         return connection.execute(statement, arguments).fetchall()
+
+
+def read_ledger(database_url: str) -> list[Any]:
+    """Every entry but that of plain readings."""
+    return query(
+        database_url,
+        "SELECT epoch, stored_seq, readings, stored, repeated, quarantined FROM ledger WHERE epoch <> '' ORDER BY 1",
+    )
+
+
+def read_quarantine(database_url: str) -> list[Any]:
+    """Reason, readings and detail, in order of entry."""
+    return query(database_url, "SELECT reason, readings, detail FROM quarantine ORDER BY id")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,18 @@ from collector.decode import Reason
 from schemas import arrow
 from schemas.topics import AgentAddress, Kind
 from schemas.wire import ARROW_TYPE, MAX_PAYLOAD_BYTES
-from tests.integration.collector.conftest import NOW_MS, Publisher, query, readings, wait_for
+from tests.integration.collector.conftest import (
+    NOW_MS,
+    Publisher,
+    query,
+    read_ledger,
+    read_quarantine,
+    readings,
+    wait_for,
+)
 
 pytestmark = pytest.mark.stack
 Start = Callable[..., Collector]
-
-
-def _ledger(database_url: str) -> list[Any]:
-    return query(
-        database_url,
-        "SELECT epoch, stored_seq, readings, stored, repeated, quarantined FROM ledger WHERE epoch <> '' ORDER BY 1",
-    )
-
-
-def _quarantine(database_url: str) -> list[Any]:
-    return query(database_url, "SELECT reason, readings, detail FROM quarantine ORDER BY id")
 
 
 def test_readings_are_stored_then_confirmed(database_url: str, publisher: Publisher, start_collector: Start) -> None:
@@ -39,7 +35,7 @@ def test_readings_are_stored_then_confirmed(database_url: str, publisher: Publis
     wait_for(lambda: publisher.stored_seq("E1") == 1, "stored 1")
     rows = query(database_url, "SELECT key, value FROM reading JOIN meter ON meter.id = meter_id ORDER BY key, at")
     assert rows == [("power", 1.0), ("power", 1.5), ("water", 5.0)]
-    assert _ledger(database_url) == [("E1", 1, 3, 3, 0, 0)]
+    assert read_ledger(database_url) == [("E1", 1, 3, 3, 0, 0)]
 
 
 def test_a_redelivered_message_is_a_no_op_and_is_confirmed_again(
@@ -51,7 +47,7 @@ def test_a_redelivered_message_is_a_no_op_and_is_confirmed_again(
     wait_for(lambda: len(publisher.stored) == 1, "first confirmation")
     publisher.publish(message)
     wait_for(lambda: len(publisher.stored) == 2, "second confirmation")
-    assert _ledger(database_url) == [("E1", 1, 1, 1, 0, 0)]
+    assert read_ledger(database_url) == [("E1", 1, 1, 1, 0, 0)]
     assert collector.metrics.redelivered._value.get() == 1
 
 
@@ -61,7 +57,7 @@ def test_a_hole_holds_the_confirmation_back_until_it_is_filled(
     start_collector()
     for seq in (1, 3, 4):
         publisher.publish(readings(seq, [("power", 100 - seq, float(seq))]))
-    wait_for(lambda: _ledger(database_url) == [("E1", 1, 3, 3, 0, 0)], "three messages in the ledger")
+    wait_for(lambda: read_ledger(database_url) == [("E1", 1, 3, 3, 0, 0)], "three messages in the ledger")
     wait_for(lambda: publisher.stored_seq("E1") == 1, "stored 1")
     assert query(database_url, "SELECT seq FROM ledger_ahead ORDER BY seq") == [(3,), (4,)]
     publisher.publish(readings(2, [("power", 98, 2.0)]))
@@ -82,8 +78,8 @@ def test_another_value_for_the_same_instant_goes_to_quarantine(
         )
     )
     wait_for(lambda: publisher.stored_seq("E1") == 2, "stored 2")
-    assert _ledger(database_url) == [("E1", 2, 7, 3, 2, 2)]
-    [(reason, count, detail)] = _quarantine(database_url)
+    assert read_ledger(database_url) == [("E1", 2, 7, 3, 2, 2)]
+    [(reason, count, detail)] = read_quarantine(database_url)
     assert (reason, count) == (Reason.CONFLICT, 2)
     assert "water" in detail
     assert query(database_url, "SELECT value FROM reading ORDER BY value") == [(7.0,), (7.0,), (9.0,)]
@@ -118,10 +114,10 @@ def test_poison_goes_to_quarantine_and_stalls_nothing(
     publisher.publish(readings(2, [("power", 1, 2.0)]))
     # Its place in the ledger is kept, so the agent can go on: both are confirmed.
     wait_for(lambda: publisher.stored_seq("E1") == 2, "both confirmed")
-    [(found, count, detail)] = _quarantine(database_url)
+    [(found, count, detail)] = read_quarantine(database_url)
     assert (found, count) == (reason, 1)
     assert len(detail) > 20
-    assert _ledger(database_url) == [("E1", 2, 2, 1, 0, 1)]
+    assert read_ledger(database_url) == [("E1", 2, 2, 1, 0, 1)]
     assert collector.metrics.quarantined.labels(reason)._value.get() == 1
 
 
@@ -161,8 +157,8 @@ def test_an_unknown_agent_is_confirmed_as_its_readings_are_kept(
     start_collector()
     stranger = AgentAddress(organisation=publisher.address.organisation, site="hall", agent="stranger")
     publisher.publish(readings(1, [("power", 1, 1.0), ("water", 1, 1.0)]), topic=stranger.topic(Kind.READINGS))
-    wait_for(lambda: _ledger(database_url) == [("E1", 1, 2, 0, 0, 2)], "in the ledger as quarantined")
-    assert [row[:2] for row in _quarantine(database_url)] == [(Reason.UNKNOWN_AGENT, 2)]
+    wait_for(lambda: read_ledger(database_url) == [("E1", 1, 2, 0, 0, 2)], "in the ledger as quarantined")
+    assert [row[:2] for row in read_quarantine(database_url)] == [(Reason.UNKNOWN_AGENT, 2)]
 
 
 def test_one_bad_reading_does_not_take_the_good_ones_along(
@@ -173,8 +169,8 @@ def test_one_bad_reading_does_not_take_the_good_ones_along(
         readings(1, [("power", 3, 1.0), ("steam", 3, 1.0), ("power", 2, float("inf")), ("water", 3, 2.0)])
     )
     wait_for(lambda: publisher.stored_seq("E1") == 1, "stored 1")
-    assert _ledger(database_url) == [("E1", 1, 4, 2, 0, 2)]
-    assert {row[:2] for row in _quarantine(database_url)} == {(Reason.UNKNOWN_METER, 1), (Reason.NOT_A_NUMBER, 1)}
+    assert read_ledger(database_url) == [("E1", 1, 4, 2, 0, 2)]
+    assert {row[:2] for row in read_quarantine(database_url)} == {(Reason.UNKNOWN_METER, 1), (Reason.NOT_A_NUMBER, 1)}
 
 
 def test_a_meter_added_later_is_taken_from_then_on(
@@ -190,7 +186,7 @@ def test_a_meter_added_later_is_taken_from_then_on(
         apply_site_model(connection, site.model_copy(update={"meters": [*site.meters, steam]}))
     publisher.publish(readings(2, [("steam", 2, 2.0)]))
     wait_for(lambda: publisher.stored_seq("E1") == 2, "stored 2")
-    assert _ledger(database_url) == [("E1", 2, 2, 1, 0, 1)]
+    assert read_ledger(database_url) == [("E1", 2, 2, 1, 0, 1)]
 
 
 def test_plain_readings_and_arrow_streams(database_url: str, publisher: Publisher, start_collector: Start) -> None:
@@ -209,7 +205,7 @@ def test_plain_readings_and_arrow_streams(database_url: str, publisher: Publishe
     publisher.publish(body, ContentType=ARROW_TYPE)
     publisher.publish(body[:80], ContentType=ARROW_TYPE)
     wait_for(lambda: publisher.stored_seq("A") == 1, "stored 1")
-    wait_for(lambda: len(_quarantine(database_url)) == 1, "the torn stream in quarantine")
+    wait_for(lambda: len(read_quarantine(database_url)) == 1, "the torn stream in quarantine")
     assert query(database_url, "SELECT value, quality FROM reading ORDER BY at, value") == [
         (3.5, 0), (1.0, 0), (4.0, 0), (4.5, 1),
     ]  # fmt: skip
@@ -228,7 +224,7 @@ def test_runs_replace_earlier_words_and_unknown_ones_are_refused(
     publisher.publish({**head, "seq": 4, "runs": [{**span, "run": "r2", "line": "saw"}]}, topic=runs)
     wait_for(lambda: publisher.stored_seq("E1") == 4, "stored 4")
     assert query(database_url, "SELECT key, order_number, end_at IS NULL FROM run") == [("r1", None, False)]
-    assert [row[:2] for row in _quarantine(database_url)] == [(Reason.UNKNOWN_LINE, 0)]
+    assert [row[:2] for row in read_quarantine(database_url)] == [(Reason.UNKNOWN_LINE, 0)]
 
 
 def test_the_last_will_keeps_what_the_agent_said_before(
@@ -259,7 +255,7 @@ def test_two_collectors_share_a_subscription(database_url: str, publisher: Publi
     for seq in range(1, 201):
         publisher.publish(readings(seq, [("power", 1000 - seq, float(seq))]))
     wait_for(lambda: publisher.stored_seq("E1") == 200, "all confirmed")
-    assert _ledger(database_url) == [("E1", 200, 200, 200, 0, 0)]
+    assert read_ledger(database_url) == [("E1", 200, 200, 200, 0, 0)]
     taken = [c.metrics.stored._value.get() for c in (first, second)]
     assert sum(taken) == 200
     assert min(taken) > 0
@@ -278,7 +274,7 @@ def test_the_database_going_away_loses_nothing(database_url: str, publisher: Pub
                 "WHERE datname = current_database() AND application_name = 'afkobling-collector'",
             )
     wait_for(lambda: publisher.stored_seq("E1") == 51, "all confirmed")
-    assert _ledger(database_url) == [("E1", 51, 51, 51, 0, 0)]
+    assert read_ledger(database_url) == [("E1", 51, 51, 51, 0, 0)]
     assert collector.metrics.retries._value.get() > 0
 
 
@@ -288,146 +284,3 @@ def test_without_a_schema_it_says_what_to_do(stack: Any, tmp_path: Path) -> None
 
     with pytest.raises(SetupError, match="afkobling db migrate"):
         connect(stack.database_url.rsplit("/", 1)[0] + "/postgres", role="collector")
-
-
-RUN = {"run": "r1", "line": "press", "state": "running", "product": "bracket", "start": NOW_MS - 60_000}
-RUNS = {"v": 1, "epoch": "E1", "seq": 1, "sent_at": NOW_MS, "runs": [RUN]}
-STATUS = {"v": 1, "state": "online", "at": NOW_MS}
-OFFER = {"meter": "power", "resource": "energy", "unit": "kWh", "kind": "counter"}
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (Kind.RUNS, {**RUNS, "runs": [{**RUN, "run": "a\0b"}]}),
-        (Kind.RUNS, {**RUNS, "runs": [{**RUN, "order": "a\0b"}]}),
-        (Kind.RUNS, {**RUNS, "runs": [{**RUN, "start": -(2**70)}]}),
-        (Kind.RUNS, {**RUNS, "runs": [{**RUN, "end": 6 * 10**15}]}),
-        (Kind.RUNS, {**RUNS, "sent_at": 10**17}),
-        (Kind.RUNS, {**RUNS, "runs": [{**RUN, "end": NOW_MS + 86_400_000}]}),
-        (Kind.STATUS, {**STATUS, "version": "\0"}),
-        (Kind.STATUS, {**STATUS, "at": 2**70}),
-        (Kind.STATUS, {**STATUS, "outbox": {"epoch": "E1", "last_seq": 10**40}}),
-        (Kind.METERS, {"v": 1, "at": NOW_MS, "meters": [{**OFFER, "carrier": "a\0"}]}),
-        (Kind.METERS, {"v": 1, "at": 10**17, "meters": [OFFER]}),
-        (Kind.READINGS, {**readings(1, [("power", 5, 1.0)]), "epoch": "E1\n"}),
-        (Kind.READINGS, {**readings(1, [("power", 5, 1.0)]), "quality": [70_000]}),
-    ],
-)
-def test_no_message_of_any_kind_stops_the_collector(
-    database_url: str, publisher: Publisher, start_collector: Start, kind: Kind, message: dict[str, Any]
-) -> None:
-    collector = start_collector()
-    publisher.publish(message, topic=publisher.address.topic(kind))
-    publisher.publish(readings(1, [("power", 1, 2.0)], epoch="E2"))
-    wait_for(lambda: publisher.stored_seq("E2") == 1, "the reading behind it")
-    assert len(_quarantine(database_url)) == 1
-    assert collector.problems() == []
-
-
-def test_what_the_database_refuses_is_found_and_set_aside(
-    database_url: str, publisher: Publisher, start_collector: Start
-) -> None:
-    """Whatever the checks may have overlooked: here a rule that only the database knows."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute("ALTER TABLE run ADD CHECK (key <> 'r1')")
-    start_collector(batch_age_ms=500)
-    for seq in range(1, 8):
-        publisher.publish(readings(seq, [("power", 100 - seq, float(seq))]))
-    publisher.publish({**RUNS, "seq": 8}, topic=publisher.address.topic(Kind.RUNS))
-    publisher.publish(readings(9, [("power", 1, 9.0)]))
-    wait_for(lambda: publisher.stored_seq("E1") == 9, "all confirmed")
-    assert [row[0] for row in _quarantine(database_url)] == [Reason.UNSTORABLE]
-    assert _ledger(database_url) == [("E1", 9, 8, 8, 0, 0)]
-
-
-def test_a_number_used_twice_loses_no_reading(database_url: str, publisher: Publisher, start_collector: Start) -> None:
-    """A copied memory card: the same epoch and seq, other readings."""
-    start_collector()
-    publisher.publish(readings(1, [("power", 20, 1.0)]))
-    wait_for(lambda: len(publisher.stored) == 1, "the first")
-    publisher.publish(readings(1, [("power", 20, 1.0), ("power", 10, 2.0)]))
-    wait_for(lambda: len(publisher.stored) == 2, "the second")
-    assert query(database_url, "SELECT value FROM reading ORDER BY value") == [(1.0,), (2.0,)]
-    assert _ledger(database_url) == [("E1", 1, 2, 2, 0, 0)]
-
-
-def test_an_agent_older_than_the_database_is_not_stalled(
-    database_url: str, publisher: Publisher, start_collector: Start
-) -> None:
-    """A new database, or one from a backup: what was confirmed before is nowhere to be had again."""
-    start_collector()
-    publisher.publish(readings(1001, [("power", 20, 1.0)]))
-    wait_for(lambda: _ledger(database_url) == [("E1", 0, 1, 1, 0, 0)], "a hole of a thousand")
-    outbox = {"epoch": "E1", "last_seq": 1001, "stored_seq": 1000, "readings": 1}
-    publisher.publish({**STATUS, "outbox": outbox}, topic=publisher.address.topic(Kind.STATUS))
-    wait_for(lambda: publisher.stored_seq("E1") == 1001, "confirmed up to the newest")
-    assert query(database_url, "SELECT adopted, stored_seq FROM ledger") == [(1000, 1001)]
-    assert query(database_url, "SELECT count(*) FROM ledger_ahead") == [(0,)]
-
-
-def _arrow(**changes: Any) -> pa.Table:
-    columns: dict[str, Any] = {
-        "meter": pa.array(["power"]).dictionary_encode(),
-        "unit": pa.array(["kWh"]).dictionary_encode(),
-        "at": pa.array([NOW_MS - 1000], pa.timestamp("ms", tz="UTC")),
-        "value": pa.array([1.0]),
-        "quality": pa.array([0], pa.int16()),
-    }
-    return pa.table({**columns, **changes})
-
-
-def _stream(table: pa.Table, metadata: dict[bytes, bytes] | None = None) -> bytes:
-    header = {b"v": b"1", b"epoch": b"A", b"seq": b"1", b"sent_at": b"1"} | (metadata or {})
-    table = table.replace_schema_metadata(header)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def _indices(*values: int) -> Any:
-    return pa.DictionaryArray.from_arrays(pa.array(values, pa.int32()), pa.array(["power"]), safe=False)
-
-
-def _text(body: bytes, end: int | None = None) -> Any:
-    """A column of one text whose bytes nobody has checked; `end` may lie far outside of them."""
-    offsets = struct.pack("<ii", 0, len(body) if end is None else end)
-    return pa.StringArray.from_buffers(1, pa.py_buffer(offsets), pa.py_buffer(body))
-
-
-def _torn() -> bytes:
-    """A stream whose text column says that it is longer than its bytes are."""
-    whole = _stream(_arrow(meter=pa.array(["power"])))
-    offsets = struct.pack("<ii", 0, 5)
-    assert whole.count(offsets) >= 1
-    return whole.replace(offsets, struct.pack("<ii", 0, 2**30), 1)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        _stream(_arrow(), {b"epoch": b"\xff"}),
-        _stream(_arrow(), {b"\xfe": b"x"}),
-        _stream(_arrow(meter=_indices(5))),
-        _stream(_arrow(meter=_indices(-1))),
-        _stream(_arrow(meter=pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array([None], pa.string())))),
-        _stream(_arrow(meter=_text(b"\xff\xfe"))),
-        _torn(),
-        _stream(_arrow(value=pa.array([None], pa.float64()))),
-        _stream(_arrow(value=pa.array(["1.0x"]))),
-        _stream(_arrow(), {b"epoch": b"A\n"}),
-        _stream(_arrow(), {b"seq": b"0"}),
-        _stream(_arrow().drop_columns(["at"])),
-        b"",
-        b"\xff\xff\xff\xff",
-    ],
-)
-def test_broken_arrow_streams_stop_nobody(
-    database_url: str, publisher: Publisher, start_collector: Start, body: bytes
-) -> None:
-    start_collector()
-    publisher.publish(body, ContentType=ARROW_TYPE)
-    publisher.publish(readings(1, [("power", 1, 2.0)], epoch="E2"))
-    wait_for(lambda: publisher.stored_seq("E2") == 1, "the reading behind it")
-    assert [row[0] for row in _quarantine(database_url)] == [Reason.MALFORMED]
