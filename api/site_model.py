@@ -60,25 +60,34 @@ ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name WHERE a.name <> ex
 """
 _METERS: LiteralString = """
 INSERT INTO meter AS m (site_id, key, name, agent_id, line_id, resource, carrier, kind, unit, canonical_unit,
-                   canonical_factor, conversion, max_gap_ms, interval_ms, share)
+                   canonical_factor, conversion, max_gap_ms, interval_ms, register_width, rated_maximum,
+                   dip_window_ms, frozen_after_ms, cadence_ms, accuracy_class, share)
 SELECT %(site)s, p.id, coalesce(p.name, p.id), agent.id, line.id, p.resource, p.carrier, p.kind, p.unit,
-       p.canonical_unit, p.canonical_factor, p.conversion, p.max_gap, p.interval, nullif(p.share, 'null')
+       p.canonical_unit, p.canonical_factor, p.conversion, p.max_gap, p.interval, p.register_width, p.rated_maximum,
+       p.dip_window, p.frozen_after, p.cadence, p.accuracy_class, nullif(p.share, 'null')
 FROM jsonb_to_recordset(%(parts)s) AS p (
     id text, name text, agent text, line text, resource text, carrier text, kind text, unit text,
-    canonical_unit text, canonical_factor float8, conversion float8, max_gap bigint, interval bigint, share jsonb)
+    canonical_unit text, canonical_factor float8, conversion float8, max_gap bigint, interval bigint,
+    register_width float8, rated_maximum float8, dip_window bigint, frozen_after bigint, cadence bigint,
+    accuracy_class float8, share jsonb)
 JOIN agent ON agent.site_id = %(site)s AND agent.key = p.agent
 LEFT JOIN line ON line.site_id = %(site)s AND line.key = p.line
 ON CONFLICT (site_id, key) DO UPDATE
 SET name = excluded.name, agent_id = excluded.agent_id, line_id = excluded.line_id, resource = excluded.resource,
     carrier = excluded.carrier, kind = excluded.kind, unit = excluded.unit, canonical_unit = excluded.canonical_unit,
     canonical_factor = excluded.canonical_factor, conversion = excluded.conversion,
-    max_gap_ms = excluded.max_gap_ms, interval_ms = excluded.interval_ms, share = excluded.share
+    max_gap_ms = excluded.max_gap_ms, interval_ms = excluded.interval_ms, register_width = excluded.register_width,
+    rated_maximum = excluded.rated_maximum, dip_window_ms = excluded.dip_window_ms,
+    frozen_after_ms = excluded.frozen_after_ms, cadence_ms = excluded.cadence_ms,
+    accuracy_class = excluded.accuracy_class, share = excluded.share
 WHERE (m.name, m.agent_id, m.line_id, m.resource, m.carrier, m.kind, m.unit, m.canonical_unit, m.canonical_factor,
-       m.conversion, m.max_gap_ms, m.interval_ms, m.share)
+       m.conversion, m.max_gap_ms, m.interval_ms, m.register_width, m.rated_maximum, m.dip_window_ms,
+       m.frozen_after_ms, m.cadence_ms, m.accuracy_class, m.share)
       IS DISTINCT FROM
       (excluded.name, excluded.agent_id, excluded.line_id, excluded.resource, excluded.carrier, excluded.kind,
        excluded.unit, excluded.canonical_unit, excluded.canonical_factor, excluded.conversion, excluded.max_gap_ms,
-       excluded.interval_ms, excluded.share)
+       excluded.interval_ms, excluded.register_width, excluded.rated_maximum, excluded.dip_window_ms,
+       excluded.frozen_after_ms, excluded.cadence_ms, excluded.accuracy_class, excluded.share)
 """
 _PARENTS: LiteralString = """
 UPDATE meter SET parent_id = parent.id
@@ -110,9 +119,14 @@ WHERE m.site_id = %(site)s
                   AND r.at >= coalesce((SELECT computed_to FROM rollup_progress), '-infinity')))
 ORDER BY m.key
 """
-_CHANGED_GAPS: LiteralString = """
-SELECT m.id FROM meter AS m JOIN jsonb_to_recordset(%(parts)s) AS p (id text, max_gap bigint) ON p.id = m.key
-WHERE m.site_id = %(site)s AND m.max_gap_ms <> p.max_gap AND m.kind <> 'interval'
+_CHANGED_RULES: LiteralString = """
+SELECT m.id
+FROM meter AS m JOIN jsonb_to_recordset(%(parts)s) AS p (
+    id text, max_gap bigint, register_width float8, rated_maximum float8, dip_window bigint, frozen_after bigint)
+    ON p.id = m.key
+WHERE m.site_id = %(site)s
+  AND (m.max_gap_ms, m.register_width, m.rated_maximum, m.dip_window_ms, m.frozen_after_ms)
+      IS DISTINCT FROM (p.max_gap, p.register_width, p.rated_maximum, p.dip_window, p.frozen_after)
 """
 _TAKE_TURN: LiteralString = "SELECT pg_advisory_xact_lock(%(turn)s)"
 # All that a meter's consumption was computed from, a week at a time: from its first quarter to its last, or to where
@@ -148,8 +162,8 @@ def apply_site_model(connection: Connection, model: SiteModel) -> list[str]:
     """Write the model in one transaction, by key; applying it again changes nothing.
 
     Nothing is removed. Returned are the parts that the database has and the model has not, such as
-    `meter oven-gas`, for a person to decide upon. The history of a meter whose `max_gap` changes is put down to be
-    rolled up again.
+    `meter oven-gas`, for a person to decide upon. The history of a meter whose rules change
+    (`max_gap`, `rated_maximum` …) is put down to be rolled up again.
 
     Raises ModelRefusedError when the model contradicts itself, or changes what stored readings mean (the unit,
     kind, interval or resource of a meter that has readings, the unit of a product that was made).
@@ -215,7 +229,7 @@ def _steps(model: SiteModel) -> Steps:
         meters=(yield Step(statement=_CHANGED_IN_USE, values=meters)) or [],
         products=(yield Step(statement=_PRODUCT_UNIT_IN_USE, values=products)) or [],
     )
-    changed = [number for (number,) in (yield Step(statement=_CHANGED_GAPS, values=meters)) or []]
+    changed = [number for (number,) in (yield Step(statement=_CHANGED_RULES, values=meters)) or []]
     if changed:
         # A step of the roll-up that began with the old rule is over then, and the next one begins with the new.
         yield Step(statement=_TAKE_TURN, values={"turn": ROLLUP_TURN})

@@ -39,8 +39,9 @@ ORDER BY key
 """
 _METERS: LiteralString = """
 SELECT m.key AS id, m.name, agent.key AS agent, m.resource, m.unit, m.kind, m.carrier, line.key AS line,
-       parent.key AS parent, m.conversion, m.max_gap_ms AS max_gap, m.interval_ms AS interval, m.share,
-       m.canonical_unit, m.canonical_factor, m.id AS number
+       parent.key AS parent, m.conversion, m.max_gap_ms AS max_gap, m.interval_ms AS interval,
+       m.register_width, m.rated_maximum, m.dip_window_ms AS dip_window, m.frozen_after_ms AS frozen_after,
+       m.cadence_ms AS cadence, m.accuracy_class, m.share, m.canonical_unit, m.canonical_factor, m.id AS number
 FROM meter AS m JOIN agent ON agent.id = m.agent_id
 LEFT JOIN line ON line.id = m.line_id LEFT JOIN meter AS parent ON parent.id = m.parent_id
 WHERE m.site_id = %(site)s AND (%(key)s::text IS NULL OR m.key = %(key)s) ORDER BY m.key

@@ -18,9 +18,9 @@ from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
 from schemas.topics import Key
 
 DEFAULT_MAX_GAP_MS = 30 * 60_000
+DEFAULT_DIP_WINDOW_MS = 60 * 60_000
 
-
-LONGEST_INTERVAL, LONGEST_GAP = "31d", "366d"
+LONGEST_INTERVAL, LONGEST_GAP, LONGEST_DIP = "31d", "366d", "7d"
 """As long as a month's reading, and as a year's: what is longer is a slip of the pen."""
 
 
@@ -49,6 +49,7 @@ def _printable(text: str) -> str:
 
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -119,6 +120,12 @@ class Meter(Part):
 
     `agent` reads it, `line` is where it is (none: the whole site), `parent` is the meter it is a part of.
     `conversion` is canonical units (kWh, m3, kg) for one of `unit` where the unit alone does not say.
+
+    How its readings are judged [METHODS §1]: `register_width` is where the register begins again at zero, in `unit`
+    (100000 for five digits); `rated_maximum` the most that it can count, in `unit` an hour (for a rate: in `unit`);
+    `max_gap` the longest silence that is still measured; `dip_window` how long a register may stay below its old value
+    and still be believed to come back; `frozen_after` how long it may stand still while its line runs; `cadence` how
+    often it is expected to speak; `accuracy_class` in percent.
     """
 
     agent: Key
@@ -128,9 +135,15 @@ class Meter(Part):
     carrier: Label | None = None
     line: Key | None = None
     parent: Key | None = None
-    conversion: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    conversion: Positive | None = None
     max_gap: Annotated[StoredSpanMs, at_most(LONGEST_GAP)] = DEFAULT_MAX_GAP_MS
     interval: Annotated[StoredSpanMs, at_most(LONGEST_INTERVAL)] | None = None
+    register_width: Positive | None = None
+    rated_maximum: Positive | None = None
+    dip_window: Annotated[StoredSpanMs, at_most(LONGEST_DIP)] = DEFAULT_DIP_WINDOW_MS
+    frozen_after: Annotated[StoredSpanMs, at_most(LONGEST_GAP)] | None = None
+    cadence: Annotated[StoredSpanMs, at_most(LONGEST_GAP)] | None = None
+    accuracy_class: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
     share: Share | None = None
 
     @field_validator("unit")
@@ -155,6 +168,8 @@ class Meter(Part):
             raise ValueError(f"{self.unit} of {self.resource} is fixed; remove `conversion`")
         if self.kind is MeterKind.INTERVAL and self.interval is None:
             raise ValueError("kind interval needs `interval`: the span of each value, as in 15min")
+        if self.register_width is not None and self.kind is not MeterKind.COUNTER:
+            raise ValueError(f"only a counter has a register; remove `register_width` from this {self.kind}")
         if self.resource is Resource.PRODUCTION and self.carrier not in PRODUCTION_TYPES:
             raise ValueError(
                 f"a production meter's carrier is one of {', '.join(PRODUCTION_TYPES)}: "

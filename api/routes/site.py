@@ -52,6 +52,12 @@ class MeterAnswer(Named):
     conversion: float | None
     max_gap: int
     interval: int | None
+    register_width: float | None
+    rated_maximum: float | None
+    dip_window: int
+    frozen_after: int | None
+    cadence: int | None
+    accuracy_class: float | None
     share: Share | None
     canonical_unit: str
     canonical_factor: float
