@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 _TRAILER = b"\xff\xff"
 _EPOCH_2000_MS = 946_684_800_000
+_ARRAY_HEADER = 20
 
 _WIDTHS = {"int2": 2, "int4": 4, "int8": 8, "float8": 8, "timestamptz": 8}
 _CODES = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "float8": ">f8", "timestamptz": ">i8"}
@@ -58,3 +59,16 @@ def _row_count(types: tuple[str, ...], stream: bytes) -> int:
     if left:
         raise ValueError(f"binary COPY of {types}: {left} bytes left over; a null, or other types than expected")
     return count
+
+
+def decode_array(kind: str, field: bytes) -> NDArray[Any]:
+    """A one-dimensional array without nulls, as PostgreSQL sends it in binary; instants become Unix milliseconds.
+
+    Nothing at all, as an aggregate over no rows gives, is an array of none. Format: array_send in PostgreSQL's
+    src/backend/utils/adt/arrayfuncs.c: dimensions, flags, type, length, lower bound, then each element behind its
+    length.
+    """
+    element = np.dtype([("length", ">i4"), ("value", _CODES[kind])])
+    values = np.frombuffer(field, dtype=element, offset=_ARRAY_HEADER) if field else np.empty(0, dtype=element)
+    column = values["value"].astype(values["value"].dtype.newbyteorder("="))
+    return column // 1000 + _EPOCH_2000_MS if kind == "timestamptz" else column

@@ -26,6 +26,9 @@ class CollectorMetrics:
         self.quarantined = Counter(
             "afkobling_collector_quarantined", "Readings or messages in quarantine", ["reason"], registry=self.registry
         )
+        self.replayed = Counter(
+            "afkobling_collector_entries_replayed", "Quarantined messages that were tried again", registry=self.registry
+        )
         self.commit_seconds = Histogram(
             "afkobling_collector_commit_seconds",
             "Time of one transaction",
@@ -49,7 +52,10 @@ class RollupMetrics:
         self.recomputed = Counter(
             "afkobling_rollup_late_recomputed", "Stretches recomputed for late readings", registry=self.registry
         )
-        self.closed_to = Gauge(
-            "afkobling_rollup_closed_to_seconds", "Unix time up to which quarters are closed", registry=self.registry
+        self.readings = Counter("afkobling_rollup_readings", "Readings followed", registry=self.registry)
+        self.computed_to = Gauge(
+            "afkobling_rollup_computed_to_seconds",
+            "Unix time before which quarters are complete",
+            registry=self.registry,
         )
         self.failures = Counter("afkobling_rollup_failures", "Steps tried again", registry=self.registry)

@@ -1,54 +1,54 @@
-"""The roll-up: close each quarter once, and recompute what late readings touch.
+"""The roll-up: follow all readings, write each quarter when it is complete, and compute again what late ones touch.
 
-`closed_to` divides time. A reading newer than it needs no note: its quarter is still to be closed. An older one left
-a row in `pending` in the transaction that stored it. A crash at any point loses nothing: progress and notes are taken
-off in the transaction that writes the consumption behind them.
-
-A meter's consumption in a quarter hangs on its readings there and on their neighbours (`collector.metering`), so
-every window is read with one reading more on either side. The neighbour after the edge may change: one that comes
-later may lie before it. So each slice begins a quarter back, and does that last quarter again.
+`closed_to` divides time. A reading newer than it needs no note: it is still to be followed. An older one left a row in
+`pending` in the transaction that stored it. A crash at any point loses nothing: progress and notes are taken off in the
+transaction that writes the consumption behind them, and what is held in memory is read again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import LiteralString, TypeVar
+from typing import LiteralString
 
 import numpy as np
 import psycopg
-from numpy.typing import NDArray
 
-from collector.metering.consumption import KindCode, MeterRules, ReadingTable, roll_up
+from collector.follower import LOOK_MS, Follower
+from collector.metering.neighbourhood import Neighbourhood, Stretch, floor_quarter
+from collector.metering.sums import finish_quarters, merge_sums
+from collector.neighbourhoods import Horizon, compute_stretches
 from collector.rollup_store import (
-    Bounds,
-    Rows,
-    instant_after,
-    instant_before,
-    join_rows,
+    LIVE,
+    Target,
+    clear_quarters,
+    count_readings,
+    put_events,
+    put_quarters,
+    read_facts,
+    read_readings,
     read_rules,
-    read_stretch,
-    read_window,
     reading_bounds,
-    replace_quarters,
+    replace_events,
 )
 from collector.store import ROLLUP_GATE
 from schemas.quantities import QUARTER_MS
 
-Ints = NDArray[np.int64]
-_Instants = TypeVar("_Instants", int, Ints)
-
 ROLLUP_TURN = 0x41464B_02
 """Advisory lock: one roll-up at a time."""
 
-_SLICE_MS = 7 * 86_400_000
-"""A long history is closed in slices, each committed, so that memory stays bounded and a stop loses little."""
-_LOOK_MS = 120_000
-"""How far around a slice readings are read in bulk; most meters' neighbours are that near."""
+_SLICE_READINGS = 2_000_000
+"""Readings followed at once, about."""
+_FIRST_SLICE_MS = 15_000
+_LONGEST_SLICE_MS = 30 * 86_400_000
+_BEFORE_MS = 120_000
+"""How far before the first slice meters' last readings are looked for; of others it is found when they speak again."""
 _MOST_PENDING = 5_000
 _DAY_MS = 86_400_000
+_LONGEST_STRETCH_MS = 7 * _DAY_MS
 
 _PROGRESS: LiteralString = """
-    SELECT (extract(epoch FROM closed_to) * 1000)::int8, (extract(epoch FROM computed_to) * 1000)::int8
+    SELECT (extract(epoch FROM closed_to) * 1000)::int8, (extract(epoch FROM computed_to) * 1000)::int8, steps,
+           (SELECT version FROM model_version)
     FROM rollup_progress
 """
 _GATE: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
@@ -56,17 +56,26 @@ _TURN: LiteralString = "SELECT pg_try_advisory_xact_lock(%s)"
 _MOVE_CLOSED: LiteralString = """
     UPDATE rollup_progress SET closed_to = greatest(closed_to, to_timestamp(%s / 1000.0))
 """
-_MOVE_COMPUTED: LiteralString = "UPDATE rollup_progress SET computed_to = to_timestamp(%s / 1000.0)"
-_OPEN_ENDS: LiteralString = """
-    SELECT meter_id, (extract(epoch FROM final_to) * 1000)::int8 FROM open_end WHERE meter_id = ANY(%s)
+_MOVE_COMPUTED: LiteralString = """
+    UPDATE rollup_progress SET computed_to = to_timestamp(%s / 1000.0), steps = steps + 1
 """
-# An end never moves forward here: beginning too early only repeats work, beginning too late would lose some.
-_KEEP_ENDS: LiteralString = """
-    INSERT INTO open_end (meter_id, final_to)
-    SELECT meter_id, to_timestamp(final_ms / 1000.0) FROM unnest(%s::int4[], %s::int8[]) AS e(meter_id, final_ms)
-    ON CONFLICT (meter_id) DO UPDATE SET final_to = least(open_end.final_to, excluded.final_to)
+_METERS: LiteralString = """
+    SELECT meter_id, (extract(epoch FROM first_at) * 1000)::int8, (extract(epoch FROM rough_from) * 1000)::int8
+    FROM rolled_meter
 """
-_DROP_ENDS: LiteralString = "DELETE FROM open_end WHERE meter_id = ANY(%s)"
+_PUT_METERS: LiteralString = """
+    INSERT INTO rolled_meter (meter_id, first_at)
+    SELECT meter_id, to_timestamp(first_ms / 1000.0) FROM unnest(%s::int4[], %s::int8[]) AS m(meter_id, first_ms)
+    ON CONFLICT (meter_id) DO UPDATE SET first_at = least(rolled_meter.first_at, excluded.first_at)
+"""
+_PUT_ROUGH: LiteralString = """
+    UPDATE rolled_meter AS m SET rough_from = to_timestamp(r.from_ms / 1000.0)
+    FROM unnest(%s::int4[], %s::int8[]) AS r(meter_id, from_ms)
+    WHERE m.meter_id = r.meter_id AND m.rough_from IS DISTINCT FROM to_timestamp(r.from_ms / 1000.0)
+"""
+_DROP_ROUGH: LiteralString = """
+    UPDATE rolled_meter SET rough_from = NULL WHERE rough_from IS NOT NULL AND meter_id <> ALL (%s)
+"""
 _PENDING: LiteralString = """
     SELECT id, meter_id, (extract(epoch FROM from_at) * 1000)::int8, (extract(epoch FROM to_at) * 1000)::int8
     FROM pending ORDER BY meter_id, from_at LIMIT %s
@@ -76,203 +85,261 @@ _DROP_PENDING: LiteralString = "DELETE FROM pending WHERE id = ANY(%s)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What one step did: rows of consumption written, late stretches recomputed, and whether more is due now."""
+    """What one step did: readings followed, rows of consumption written, late stretches computed again.
 
-    closed_to_ms: int
+    `computed_to_ms`: quarters before this instant stand in the table. `is_behind`: more is due now.
+    """
+
+    computed_to_ms: int
+    readings: int
     quarters: int
     recomputed: int
     is_behind: bool
 
 
-def roll_up_once(connection: psycopg.Connection, *, due_ms: int) -> Step:
-    """Close what ended by `due_ms` (a slice at most), then recompute what is pending (some thousands at most).
+_NOTHING = Step(computed_to_ms=0, readings=0, quarters=0, recomputed=0, is_behind=False)
 
-    `due_ms` is Unix milliseconds: the present less the grace that readings get to arrive.
-    """
-    closed_to = _close(connection, due_ms // QUARTER_MS * QUARTER_MS)
-    with connection.transaction(), connection.cursor() as cursor:
-        if not _has_turn(cursor):
-            return Step(closed_to_ms=closed_to, quarters=0, recomputed=0, is_behind=False)
-        closed_to, computed_to = _progress(cursor)
-        bounds = reading_bounds(cursor)
-        quarters = 0
-        if computed_to is None or computed_to < closed_to:
-            quarters, computed_to = _compute_slice(cursor, bounds, computed_to, closed_to)
-        recomputed = 0
-        if computed_to == closed_to and bounds is not None:
-            recomputed, rows = _recompute_pending(cursor, bounds, computed_to)
-            quarters += rows
-    return Step(
-        closed_to_ms=closed_to,
-        quarters=quarters,
-        recomputed=recomputed,
-        is_behind=computed_to < closed_to or recomputed > 0,
-    )
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Progress:
+    closed_to: int
+    computed_to: int | None
+    steps: int
+    model_version: int
+
+
+class RollUp:
+    """Step after step; `target` is where results go. What it remembers serves only to be fast."""
+
+    def __init__(self, *, target: Target = LIVE) -> None:
+        self._target = target
+        self._follower: Follower | None = None
+        self._state: tuple[int, int] | None = None
+        self._slice_ms = _FIRST_SLICE_MS
+
+    def step(self, connection: psycopg.Connection, *, due_ms: int) -> Step:
+        """Complete what ended by `due_ms` (a slice at most), and compute again what is pending (some at most).
+
+        `due_ms` is Unix milliseconds: the present less the grace that readings get to arrive, of which LOOK_MS are
+        used to look beyond a quarter's end.
+        """
+        _close(connection, due_ms + LOOK_MS)
+        try:
+            with connection.transaction(), connection.cursor() as cursor:
+                return self._step(cursor) if _has_turn(cursor) else _NOTHING
+        except BaseException:
+            # What was remembered may not have been committed.
+            self._follower = None
+            raise
+
+    def _step(self, cursor: psycopg.Cursor) -> Step:
+        progress = _progress(cursor)
+        follower = self._load(cursor, progress)
+        if follower is None:
+            return _NOTHING
+        readings = self._follow_slice(cursor, follower, progress.closed_to)
+        quarters, recomputed = 0, 0
+        if follower.followed_to == progress.closed_to:
+            recomputed, quarters = self._recompute_pending(cursor, follower)
+        complete = floor_quarter(follower.followed_to - LOOK_MS)
+        if complete > follower.computed_to:
+            quarters += self._complete(cursor, follower, complete)
+        is_changed = readings or recomputed or quarters or follower.computed_to != progress.computed_to
+        if is_changed:
+            cursor.execute(_MOVE_COMPUTED, [follower.computed_to])
+        self._state = (progress.steps + bool(is_changed), progress.model_version)
+        return Step(
+            computed_to_ms=follower.computed_to,
+            readings=readings,
+            quarters=quarters,
+            recomputed=recomputed,
+            is_behind=follower.followed_to < progress.closed_to or recomputed > 0,
+        )
+
+    def _load(self, cursor: psycopg.Cursor, progress: _Progress) -> Follower | None:
+        """What is remembered, if nobody else has worked since; else begin again at the last complete quarter."""
+        if self._follower is not None and self._state == (progress.steps, progress.model_version):
+            return self._follower
+        computed_to = progress.computed_to
+        if computed_to is None:
+            bounds = reading_bounds(cursor)
+            if bounds is None or bounds[0] >= progress.closed_to:
+                return None
+            computed_to = floor_quarter(bounds[0]) - QUARTER_MS
+        rules = read_rules(cursor)
+        kept_from = computed_to - QUARTER_MS
+        follower = Follower(rules, from_ms=kept_from, computed_to=computed_to)
+        meters = cursor.execute(_METERS).fetchall()
+        follower.note_first((meter, first_at) for meter, first_at, _ in meters)
+        for meter, _, rough_from in meters:
+            if rough_from is not None and meter < len(rules.kind):
+                follower.make_rough(meter, rough_from)
+        follower.remember(read_readings(cursor, kept_from - _BEFORE_MS, kept_from))
+        self._follower = follower
+        return follower
+
+    def _follow_slice(self, cursor: psycopg.Cursor, follower: Follower, closed_to: int) -> int:
+        """Take up the next readings. Returns how many."""
+        from_ms = follower.followed_to
+        if from_ms >= closed_to:
+            return 0
+        to_ms = min(from_ms + self._slice_ms, closed_to)
+        facts = read_facts(cursor, from_ms, to_ms)
+        stated = [(exchange.meter, exchange.at) for exchange in facts.exchanges]
+        for meter, at in stated + [(told.meter, told.at) for told in facts.told]:
+            follower.see_first(meter, at)
+            follower.make_rough(meter, at)
+        readings = read_readings(cursor, from_ms, to_ms)
+        follower.take(readings, to_ms)
+        self._fit_slices(cursor, len(readings.at), to_ms)
+        return len(readings.at)
+
+    def _fit_slices(self, cursor: psycopg.Cursor, count: int, from_ms: int) -> None:
+        """Choose the next slice's length by this one's readings, and look before it gets longer."""
+        if count > 2 * _SLICE_READINGS:
+            self._slice_ms = max(self._slice_ms // 2, 1000)
+        elif count < _SLICE_READINGS // 2 and self._slice_ms < _LONGEST_SLICE_MS:
+            longer = self._slice_ms * 2
+            if count_readings(cursor, from_ms, from_ms + longer, _SLICE_READINGS) < _SLICE_READINGS:
+                self._slice_ms = longer
+
+    def _recompute_pending(self, cursor: psycopg.Cursor, follower: Follower) -> tuple[int, int]:
+        """Compute again around late readings. Returns how many stretches, and the rows written."""
+        notes = cursor.execute(_PENDING, [_MOST_PENDING]).fetchall()
+        if not notes:
+            return 0, 0
+        # Notes first, then readings: whoever adds a reading from here on adds a note of its own.
+        cursor.execute(_DROP_PENDING, [[note[0] for note in notes]])
+        known = [note[1:] for note in notes if note[1] < len(follower.rules.kind) and follower.rules.kind[note[1]] >= 0]
+        rounds = _merge(known, follower.followed_to)
+        written = 0
+        for stretches in rounds:
+            for stretch in stretches:
+                follower.see_first(stretch.meter, stretch.from_ms)
+            written += self._judge(cursor, follower, stretches)
+        self._note_meters(cursor, follower)
+        return sum(len(stretches) for stretches in rounds), written
+
+    def _judge(self, cursor: psycopg.Cursor, follower: Follower, stretches: list[Stretch]) -> int:
+        """Compute stretches, at most one a meter, and put what they come to in place. Returns the rows written."""
+        stretches = [_join_rough(stretch, follower) for stretch in stretches]
+        horizon = Horizon(known_to=follower.followed_to, first_at=follower.first_at)
+        found = compute_stretches(cursor, stretches, follower.rules, horizon, target=self._target)
+        # What reaches into the quarters at hand is computed to the end, so that it can be followed from there.
+        cut = [n for n in found if not n.ends and n.end > follower.kept_from]
+        if cut:
+            asked = {stretch.meter: stretch for stretch in stretches}
+            whole = [
+                Stretch(meter=n.meter, from_ms=asked[n.meter].from_ms, to_ms=follower.followed_to - 1) for n in cut
+            ]
+            again = compute_stretches(cursor, whole, follower.rules, horizon, target=self._target)
+            done = {n.meter for n in again}
+            found = [n for n in found if n.meter not in done] + again
+        follower.accept(found)
+        return self._put(cursor, follower, found)
+
+    def _put(self, cursor: psycopg.Cursor, follower: Follower, found: list[Neighbourhood]) -> int:
+        if not found:
+            return 0
+        meter, start, end = (np.array([getattr(n, name) for n in found]) for name in ("meter", "start", "end"))
+        clear_quarters(cursor, self._target, meter, start, np.minimum(end, follower.computed_to))
+        sums = merge_sums(*(n.sums.select(n.sums.quarter < follower.computed_to) for n in found))
+        table = finish_quarters(sums)
+        put_quarters(cursor, self._target, table)
+        replace_events(cursor, self._target, meter, start, end, [event for n in found for event in n.events])
+        return len(table.meter)
+
+    def _complete(self, cursor: psycopg.Cursor, follower: Follower, to_ms: int) -> int:
+        """Write the quarters up to `to_ms`. Returns the rows written."""
+        written = self._judge(cursor, follower, follower.stretches())
+        fresh, again = follower.complete(to_ms)
+        clear_quarters(cursor, self._target, again.meter, again.quarter, again.quarter + QUARTER_MS)
+        put_quarters(cursor, self._target, again)
+        put_quarters(cursor, self._target, fresh)
+        put_events(cursor, self._target, follower.frozen)
+        follower.frozen = []
+        self._note_meters(cursor, follower)
+        return written + len(fresh.meter) + len(again.meter)
+
+    def _note_meters(self, cursor: psycopg.Cursor, follower: Follower) -> None:
+        if follower.new_meters:
+            cursor.execute(_PUT_METERS, [list(follower.new_meters), list(follower.new_meters.values())])
+            follower.new_meters = {}
+        if follower.rough:
+            cursor.execute(_PUT_ROUGH, [list(follower.rough), list(follower.rough.values())])
+        cursor.execute(_DROP_ROUGH, [list(follower.rough)])
+
+
+def roll_up_once(connection: psycopg.Connection, *, due_ms: int) -> Step:
+    """Do all that is due by `due_ms`, remembering nothing from before; returns what it came to."""
+    roll_up = RollUp()
+    total = _NOTHING
+    while True:
+        step = roll_up.step(connection, due_ms=due_ms)
+        total = Step(
+            computed_to_ms=step.computed_to_ms,
+            readings=total.readings + step.readings,
+            quarters=total.quarters + step.quarters,
+            recomputed=total.recomputed + step.recomputed,
+            is_behind=step.is_behind,
+        )
+        if not step.is_behind:
+            return total
 
 
 def _has_turn(cursor: psycopg.Cursor) -> bool:
     return cursor.execute(_TURN, [ROLLUP_TURN]).fetchone() == (True,)
 
 
-def _progress(cursor: psycopg.Cursor) -> tuple[int, int | None]:
-    closed_to, computed_to = cursor.execute(_PROGRESS).fetchone() or (None, None)
-    return closed_to or 0, computed_to
+def _progress(cursor: psycopg.Cursor) -> _Progress:
+    closed_to, computed_to, steps, version = cursor.execute(_PROGRESS).fetchone() or (None, None, 0, 0)
+    return _Progress(closed_to=closed_to or 0, computed_to=computed_to, steps=steps, model_version=version)
 
 
-def _close(connection: psycopg.Connection, due_ms: int) -> int:
-    """Declare everything before `due_ms` closed: from here on a reading older than that leaves a note.
+def _close(connection: psycopg.Connection, to_ms: int) -> None:
+    """Declare that all before `to_ms` is to be followed: from here on a reading older than that leaves a note.
 
     The gate is held alone for this one update. Whoever wrote under the old `closed_to` has committed by then, so
-    what they stored is seen when the slice is computed; whoever comes later sees the new one.
+    what they stored is seen when it is followed; whoever comes later sees the new one.
     """
     with connection.transaction(), connection.cursor() as cursor:
-        closed_to, _ = _progress(cursor)
         # Whoever holds the turn also holds the row to be updated: waiting for that with the gate closed would stop
         # every writer.
-        if closed_to >= due_ms or not _has_turn(cursor):
-            return closed_to
+        if _progress(cursor).closed_to >= to_ms or not _has_turn(cursor):
+            return
         cursor.execute(_GATE, [ROLLUP_GATE])
-        cursor.execute(_MOVE_CLOSED, [due_ms])
-    return due_ms
+        cursor.execute(_MOVE_CLOSED, [to_ms])
 
 
-def _compute_slice(
-    cursor: psycopg.Cursor, bounds: Bounds | None, computed_to: int | None, closed_to: int
-) -> tuple[int, int]:
-    """Roll up the next slice of closed time. Returns the rows written and the new `computed_to`."""
-    if bounds is None or bounds.oldest >= closed_to:
-        cursor.execute(_MOVE_COMPUTED, [closed_to])
-        return 0, closed_to
-    from_ms = bounds.oldest // QUARTER_MS * QUARTER_MS if computed_to is None else computed_to
-    to_ms = min(closed_to, from_ms + _SLICE_MS)
-    looked_from = from_ms - QUARTER_MS - _LOOK_MS
-    rows = read_window(cursor, looked_from, to_ms + _LOOK_MS)
-    written = 0
-    meter_ids = np.unique(rows.meter_id[(rows.at >= from_ms) & (rows.at < to_ms)])
-    if len(meter_ids):
-        rules = read_rules(cursor, meter_ids)
-        starts = _starts(cursor, meter_ids, rules, from_ms)
-        rows = _with_predecessors(cursor, rows, meter_ids, starts, looked_from=looked_from, bounds=bounds)
-        written = _replace(
-            cursor, rows, meter_ids=meter_ids, rules=rules, starts=starts, ends=np.full(len(meter_ids), to_ms)
-        )
-        _note_ends(cursor, rows, meter_ids, to_ms)
-    cursor.execute(_MOVE_COMPUTED, [to_ms])
-    return written, to_ms
-
-
-def _starts(cursor: psycopg.Cursor, meter_ids: Ints, rules: MeterRules, from_ms: int) -> Ints:
-    """Where each meter goes on: a quarter before the slice, or earlier where its last readings left it open.
-
-    An interval reading speaks of the time before its instant, which is closed already when it comes.
-    """
-    ends: dict[int, int] = dict(cursor.execute(_OPEN_ENDS, [meter_ids.tolist()]).fetchall())
-    last_quarter = from_ms - QUARTER_MS
-    starts = [min(ends.get(meter_id, last_quarter), last_quarter) for meter_id in meter_ids.tolist()]
-    return _floor(np.minimum(np.array(starts, dtype=np.int64), from_ms - _reach(rules)))
-
-
-def _with_predecessors(
-    cursor: psycopg.Cursor, rows: Rows, meter_ids: Ints, starts: Ints, *, looked_from: int, bounds: Bounds
-) -> Rows:
-    """Add, for each meter whose window begins with no reading before it, what lies between that one and `rows`."""
-    first = rows.at[np.searchsorted(rows.meter_id, meter_ids, side="left")]
-    parts = [rows]
-    for i in np.flatnonzero(first >= starts).tolist():
-        meter_id, start = int(meter_ids[i]), int(starts[i])
-        before = instant_before(cursor, meter_id, start, bounds=bounds)
-        parts.append(read_stretch(cursor, meter_id, start if before is None else before, looked_from - 1))
-    return join_rows(parts)
-
-
-def _note_ends(cursor: psycopg.Cursor, rows: Rows, meter_ids: Ints, to_ms: int) -> None:
-    """Remember where each meter goes on, unless the next slice is sure to begin early enough for it.
-
-    It is when the meter has spoken after this slice, so that the next one takes it up, and in this slice's last
-    quarter, to which the next one looks back.
-    """
-    inside = rows.at < to_ms
-    last = rows.at[inside][np.searchsorted(rows.meter_id[inside], meter_ids, side="right") - 1]
-    newest = rows.at[np.searchsorted(rows.meter_id, meter_ids, side="right") - 1]
-    is_open = (newest < to_ms) | (last < to_ms - QUARTER_MS)
-    cursor.execute(_DROP_ENDS, [meter_ids.tolist()])
-    if is_open.any():
-        cursor.execute(_KEEP_ENDS, [meter_ids[is_open].tolist(), _floor(last[is_open]).tolist()])
-
-
-def _recompute_pending(cursor: psycopg.Cursor, bounds: Bounds, computed_to: int) -> tuple[int, int]:
-    """Recompute around late readings. Returns how many stretches, and the rows written."""
-    notes = cursor.execute(_PENDING, [_MOST_PENDING]).fetchall()
-    if not notes:
-        return 0, 0
-    # Notes first, then readings: whoever adds a reading from here on adds a note of its own.
-    cursor.execute(_DROP_PENDING, [[note[0] for note in notes]])
-    # A noted reading may have come after the bounds were read, and lie beyond them.
-    bounds = reading_bounds(cursor) or bounds
-    stretches = _merge([(meter_id, from_at, to_at) for _, meter_id, from_at, to_at in notes])
-    written = sum(
-        _recompute(cursor, meter_id, from_at, to_at, bounds=bounds, computed_to=computed_to)
-        for meter_id, from_at, to_at in stretches
+def _join_rough(stretch: Stretch, follower: Follower) -> Stretch:
+    """A meter that is to be judged anyhow is judged once, over all of it, unless the stretch lies far off."""
+    rough_from = follower.rough.get(stretch.meter)
+    if rough_from is None or stretch.to_ms + _LONGEST_STRETCH_MS < rough_from:
+        return stretch
+    return Stretch(
+        meter=stretch.meter, from_ms=min(stretch.from_ms, rough_from), to_ms=max(follower.followed_to - 1, rough_from)
     )
-    return len(stretches), written
 
 
-def _merge(notes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Join a meter's neighbouring notes, up to a slice in length; `notes` are sorted by meter and start."""
-    merged: list[tuple[int, int, int]] = []
-    for meter_id, from_at, to_at in notes:
-        if merged:
-            last_meter, last_from, last_to = merged[-1]
-            end = max(last_to, to_at)
-            if meter_id == last_meter and from_at <= last_to + _DAY_MS and end - last_from <= _SLICE_MS:
-                merged[-1] = (meter_id, last_from, end)
+def _merge(notes: list[tuple[int, int, int]], followed_to: int) -> list[list[Stretch]]:
+    """Notes sorted by meter and start as stretches: neighbouring ones joined, up to a length, and in rounds in which
+    no meter stands twice.
+    """
+    rounds: list[list[Stretch]] = []
+    last: Stretch | None = None
+    nth = 0
+    for meter, from_at, noted_to in notes:
+        to_at = max(from_at, min(noted_to, followed_to - 1))
+        if last is not None and meter == last.meter:
+            end = max(last.to_ms, to_at)
+            if from_at <= last.to_ms + _DAY_MS and end - last.from_ms <= _LONGEST_STRETCH_MS:
+                last = rounds[nth][-1] = Stretch(meter=meter, from_ms=last.from_ms, to_ms=end)
                 continue
-        merged.append((meter_id, from_at, to_at))
-    return merged
-
-
-def _recompute(
-    cursor: psycopg.Cursor, meter_id: int, from_at: int, to_at: int, *, bounds: Bounds, computed_to: int
-) -> int:
-    meter_ids = np.array([meter_id], dtype=np.int64)
-    rules = read_rules(cursor, meter_ids)
-    reach = int(_reach(rules)[0])
-    before = instant_before(cursor, meter_id, from_at, bounds=bounds)
-    after = instant_after(cursor, meter_id, to_at, bounds=bounds)
-    start = _floor(min(from_at - reach, from_at if before is None or reach else before))
-    end = min(-_floor(-(to_at if after is None or reach else after)), computed_to)
-    if after is None or after >= computed_to:
-        # The neighbour may still change, or has yet to come: the next slice begins where the late readings ended.
-        cursor.execute(_KEEP_ENDS, [[meter_id], [_floor(to_at)]])
-    if start >= end:
-        return 0
-    # One reading more on either side of the window makes its outermost quarters exact.
-    first = instant_before(cursor, meter_id, start, bounds=bounds)
-    last = instant_after(cursor, meter_id, max(end, to_at) - 1 + reach, bounds=bounds)
-    rows = read_stretch(cursor, meter_id, start if first is None else first, bounds.newest if last is None else last)
-    return _replace(cursor, rows, meter_ids=meter_ids, rules=rules, starts=np.array([start]), ends=np.array([end]))
-
-
-def _replace(
-    cursor: psycopg.Cursor, rows: Rows, *, meter_ids: Ints, rules: MeterRules, starts: Ints, ends: Ints
-) -> int:
-    """Compute each meter's window [start, end) from `rows` and put it in place. Returns the rows written."""
-    is_known = np.isin(rows.meter_id, meter_ids)
-    table = ReadingTable(
-        meter=np.searchsorted(meter_ids, rows.meter_id[is_known]).astype(np.int64),
-        at=rows.at[is_known],
-        value=rows.value[is_known],
-        quality=rows.quality[is_known],
-    )
-    quarters = roll_up(table, rules, from_ms=starts, to_ms=ends)
-    replace_quarters(cursor, meter_ids, starts, ends, quarters)
-    return len(quarters.meter)
-
-
-def _reach(rules: MeterRules) -> Ints:
-    """How far back a reading speaks."""
-    return np.where(rules.kind == KindCode.INTERVAL, rules.interval_ms, 0)
-
-
-def _floor(at: _Instants) -> _Instants:
-    return at // QUARTER_MS * QUARTER_MS
+            nth += 1
+        else:
+            nth = 0
+        last = Stretch(meter=meter, from_ms=from_at, to_ms=to_at)
+        if nth == len(rounds):
+            rounds.append([])
+        rounds[nth].append(last)
+    return rounds

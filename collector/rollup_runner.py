@@ -11,11 +11,13 @@ import structlog
 
 from collector.connection import connect
 from collector.metrics import RollupMetrics
-from collector.rollup import Step, roll_up_once
+from collector.rollup import RollUp, Step, roll_up_once
 from collector.settings import RollupSettings
 
 _LOG = structlog.get_logger(__name__)
 _RETRY_SECONDS = 1.0
+_STEP_MS = 30_000
+"""How often open quarters are followed. Every quarter's end is among these instants."""
 
 
 class RollupRunner:
@@ -31,6 +33,7 @@ class RollupRunner:
         self._settings = settings
         self.metrics = metrics or RollupMetrics()
         self._clock_ms = clock_ms
+        self._roll_up = RollUp()
         self._is_stopping = threading.Event()
         self._problem: str | None = "not connected to the database yet"
 
@@ -68,20 +71,19 @@ class RollupRunner:
         return [self._problem] if self._problem else []
 
     def _step(self, connection: psycopg.Connection) -> bool:
-        step = roll_up_once(connection, due_ms=self._clock_ms() - self._settings.rollup_grace_ms)
+        due_ms = self._clock_ms() - self._settings.rollup_grace_ms
+        # All readings are looked at once; a step for every few of them would only hold writers up.
+        step = self._roll_up.step(connection, due_ms=due_ms // _STEP_MS * _STEP_MS)
+        self.metrics.readings.inc(step.readings)
         self.metrics.quarters.inc(step.quarters)
         self.metrics.recomputed.inc(step.recomputed)
-        self.metrics.closed_to.set(step.closed_to_ms / 1000)
+        if step.computed_to_ms:
+            self.metrics.computed_to.set(step.computed_to_ms / 1000)
         return step.is_behind
 
 
 def roll_up_all(settings: RollupSettings, *, due_ms: int | None = None) -> Step:
     """Do all that is due by `due_ms` (default: now, less the grace), then return what it came to."""
     due = time.time_ns() // 1_000_000 - settings.rollup_grace_ms if due_ms is None else due_ms
-    quarters, recomputed = 0, 0
     with connect(settings.database_url, role="rollup") as connection:
-        while True:
-            step = roll_up_once(connection, due_ms=due)
-            quarters, recomputed = quarters + step.quarters, recomputed + step.recomputed
-            if not step.is_behind:
-                return Step(closed_to_ms=step.closed_to_ms, quarters=quarters, recomputed=recomputed, is_behind=False)
+        return roll_up_once(connection, due_ms=due)

@@ -11,142 +11,264 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from collector.binary_copy import CONSUMPTION_TYPES, READING_TYPES, decode_rows, encode_rows
-from collector.metering.consumption import KindCode, MeterRules, QuarterTable
+from collector.binary_copy import CONSUMPTION_TYPES, decode_array, encode_rows
+from collector.metering.neighbourhood import CHAIN_KINDS
+from collector.metering.sums import QuarterTable
+from collector.metering.tables import Event, Exchange, Facts, Floats, Ints, KindCode, MeterRules, ReadingTable, Told
+from schemas.events import Decision, EventKind
+from schemas.quantities import SCALE
+from schemas.resources import Quality
 
-Ints = NDArray[np.int64]
+_UNKNOWN_KIND = -1
+_WIDEST = 9e9
+"""Canonical units: no register that can be stored is wider."""
 
 _RULES: LiteralString = """
-    SELECT id, kind, canonical_factor, max_gap_ms, coalesce(interval_ms, 0) FROM meter WHERE id = ANY(%s) ORDER BY id
+    SELECT id, kind, canonical_factor, max_gap_ms, coalesce(interval_ms, 0), coalesce(register_width, 0),
+           coalesce(rated_maximum, 'infinity'), dip_window_ms, coalesce(frozen_after_ms, 0)
+    FROM meter
 """
-_WINDOW: LiteralString = """
-    COPY (SELECT meter_id, at, value, quality FROM reading
-          WHERE at >= to_timestamp({from_ms} / 1000.0) AND at < to_timestamp({to_ms} / 1000.0)
-          ORDER BY meter_id, at)
-    TO STDOUT (FORMAT binary)
+# Whole columns as arrays: a row at a time would cost more to receive than to compute.
+_READINGS: LiteralString = """
+    SELECT array_agg(meter_id), array_agg(at), array_agg(value), array_agg(quality)
+    FROM reading WHERE at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
 """
-_STRETCH: LiteralString = """
-    COPY (SELECT meter_id, at, value, quality FROM reading
-          WHERE meter_id = {meter_id}
-            AND at >= to_timestamp({from_ms} / 1000.0) AND at <= to_timestamp({to_ms} / 1000.0)
-          ORDER BY at)
-    TO STDOUT (FORMAT binary)
+_OF_METERS: LiteralString = " AND meter_id = ANY(%(meters)s)"
+_COUNT: LiteralString = """
+    SELECT count(*) FROM (
+        SELECT FROM reading WHERE at >= to_timestamp(%s / 1000.0) AND at < to_timestamp(%s / 1000.0) LIMIT %s
+    ) AS r
 """
-# The table's index begins with time, so a neighbour is looked for in steps that grow, nearest first.
-_BEFORE: LiteralString = """
-    SELECT (extract(epoch FROM max(at)) * 1000)::int8 FROM reading
-    WHERE meter_id = %(meter)s AND at < to_timestamp(%(at)s / 1000.0) AND at >= to_timestamp(%(limit)s / 1000.0)
+_MANUAL: LiteralString = """
+    SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, value FROM (
+        SELECT DISTINCT ON (meter_id, at) meter_id, at, value FROM manual_reading
+        WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
+          AND at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
+        ORDER BY meter_id, at, id DESC
+    ) AS newest WHERE value IS NOT NULL
 """
-_AFTER: LiteralString = """
-    SELECT (extract(epoch FROM min(at)) * 1000)::int8 FROM reading
-    WHERE meter_id = %(meter)s AND at > to_timestamp(%(at)s / 1000.0) AND at <= to_timestamp(%(limit)s / 1000.0)
+_EXCHANGES: LiteralString = """
+    SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, last_old, first_new FROM (
+        SELECT DISTINCT ON (meter_id, at) meter_id, at, last_old, first_new FROM meter_exchange
+        WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
+          AND at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
+        ORDER BY meter_id, at, id DESC
+    ) AS newest WHERE last_old IS NOT NULL
 """
-_BOUNDS: LiteralString = """
-    SELECT (extract(epoch FROM min(at)) * 1000)::int8, (extract(epoch FROM max(at)) * 1000)::int8 FROM reading
+_TOLD: LiteralString = """
+    SELECT meter_id, kind, (extract(epoch FROM at) * 1000)::int8, (extract(epoch FROM until) * 1000)::int8, decision
+    FROM (
+        SELECT DISTINCT ON (meter_id, at, kind) meter_id, kind, at, until, decision FROM event_decision
+        WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
+          AND until >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
+        ORDER BY meter_id, at, kind, id DESC
+    ) AS newest WHERE decision IS NOT NULL
+"""
+_NEAR_EVENTS: LiteralString = """
+    SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, (extract(epoch FROM until) * 1000)::int8, decision
+    FROM {event} WHERE meter_id = ANY(%s) AND kind = ANY(%s)
 """
 _CLEAR: LiteralString = """
-    DELETE FROM consumption c
+    DELETE FROM {consumption} c
     USING unnest(%s::int4[], %s::int8[], %s::int8[]) AS w(meter_id, from_ms, to_ms)
     WHERE c.meter_id = w.meter_id
       AND c.quarter >= to_timestamp(w.from_ms / 1000.0) AND c.quarter < to_timestamp(w.to_ms / 1000.0)
 """
-_COPY: LiteralString = (
-    "COPY consumption (meter_id, quarter, measured, estimated, covered_ms) FROM STDIN (FORMAT binary)"
-)
-
-_MINUTE_MS, _DAY_MS = 60_000, 86_400_000
-_STEPS_MS = (15 * _MINUTE_MS, 6 * 60 * _MINUTE_MS, 7 * _DAY_MS, 100 * _DAY_MS)
+_COPY: LiteralString = """
+    COPY {consumption} (meter_id, quarter, measured, estimated, covered_ms) FROM STDIN (FORMAT binary)
+"""
+_CLEAR_EVENTS: LiteralString = """
+    DELETE FROM {event} e
+    USING unnest(%s::int4[], %s::int8[], %s::int8[]) AS w(meter_id, from_ms, to_ms)
+    WHERE e.meter_id = w.meter_id
+      AND e.until >= to_timestamp(w.from_ms / 1000.0) AND e.at < to_timestamp(w.to_ms / 1000.0)
+"""
+_PUT_EVENT: LiteralString = """
+    INSERT INTO {event} (meter_id, kind, at, until, decision, readings, value, until_value, before_at, before_value,
+                         after_at, after_value, quantity)
+    VALUES (%s, %s, to_timestamp(%s / 1000.0), to_timestamp(%s / 1000.0), %s, %s, %s, %s,
+            to_timestamp(%s / 1000.0), %s, to_timestamp(%s / 1000.0), %s, %s)
+    ON CONFLICT (meter_id, kind, at) DO UPDATE SET
+        until = excluded.until, decision = excluded.decision, readings = excluded.readings, value = excluded.value,
+        until_value = excluded.until_value, before_at = excluded.before_at, before_value = excluded.before_value,
+        after_at = excluded.after_at, after_value = excluded.after_value, quantity = excluded.quantity
+"""
+_BOUNDS: LiteralString = """
+    SELECT (extract(epoch FROM least(r.first, m.first)) * 1000)::int8, (extract(epoch FROM r.last) * 1000)::int8
+    FROM (SELECT min(at) AS first, max(at) AS last FROM reading) AS r,
+         (SELECT min(at) AS first FROM manual_reading) AS m
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """Readings as they stand in the table, sorted by meter and instant (Unix milliseconds)."""
+class Target:
+    """Where results go: the tables that everybody reads, or others of the same shape."""
 
-    meter_id: Ints
-    at: Ints
-    value: NDArray[np.float64]
-    quality: NDArray[np.int16]
+    consumption: sql.Identifier
+    event: sql.Identifier
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """The oldest and the newest instant (Unix milliseconds) of any meter's readings."""
-
-    oldest: int
-    newest: int
+    def fill(self, statement: LiteralString) -> sql.Composed:
+        """The statement about these tables."""
+        return sql.SQL(statement).format(consumption=self.consumption, event=self.event)
 
 
-def read_rules(cursor: psycopg.Cursor, meter_ids: Ints) -> MeterRules:
-    """Rules of these meters, which must all exist, in the order of their ids."""
-    rows = cursor.execute(_RULES, [meter_ids.tolist()]).fetchall()
+LIVE = Target(consumption=sql.Identifier("consumption"), event=sql.Identifier("meter_event"))
+
+
+def read_rules(cursor: psycopg.Cursor) -> MeterRules:
+    """The rules of all meters, each at the place of its id."""
+    rows = cursor.execute(_RULES).fetchall()
+    ids = np.array([row[0] for row in rows], dtype=np.int64)
+    count = int(ids.max()) + 1 if len(ids) else 1
+
+    def column(nth: int, default: float = 0.0) -> Floats:
+        values = np.full(count, default)
+        values[ids] = [row[nth] for row in rows]
+        return values
+
+    kind = np.full(count, _UNKNOWN_KIND, dtype=np.int8)
+    kind[ids] = [KindCode.of(row[1]) for row in rows]
+    factor = column(2, 1.0)
     return MeterRules(
-        kind=np.array([KindCode.of(kind) for _, kind, *_ in rows], dtype=np.int8),
-        factor=np.array([factor for _, _, factor, *_ in rows], dtype=np.float64),
-        max_gap_ms=np.array([gap for *_, gap, _ in rows], dtype=np.int64),
-        interval_ms=np.array([interval for *_, interval in rows], dtype=np.int64),
+        kind=kind,
+        factor=factor,
+        max_gap_ms=column(3).astype(np.int64),
+        interval_ms=column(4).astype(np.int64),
+        width=np.rint(np.minimum(column(5) * factor, _WIDEST) * SCALE).astype(np.int64),
+        rated=column(6, np.inf) * factor * SCALE,
+        dip_window_ms=column(7).astype(np.int64),
+        frozen_after_ms=column(8).astype(np.int64),
     )
 
 
-def read_window(cursor: psycopg.Cursor, from_ms: int, to_ms: int) -> Rows:
-    """All meters' readings with from_ms ≤ at < to_ms."""
-    return _rows(cursor, sql.SQL(_WINDOW).format(from_ms=from_ms, to_ms=to_ms))
+def read_readings(cursor: psycopg.Cursor, from_ms: int, to_ms: int, meter_ids: Ints | None = None) -> ReadingTable:
+    """Readings with from_ms ≤ at < to_ms, of all meters or of some, sorted by meter and instant.
 
-
-def read_stretch(cursor: psycopg.Cursor, meter_id: int, from_ms: int, to_ms: int) -> Rows:
-    """One meter's readings with from_ms ≤ at ≤ to_ms."""
-    return _rows(cursor, sql.SQL(_STRETCH).format(meter_id=meter_id, from_ms=from_ms, to_ms=to_ms))
-
-
-def join_rows(parts: Sequence[Rows]) -> Rows:
-    """All rows, sorted by meter and instant. No reading may stand in two parts."""
-    meter_id, at, value, quality = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("meter_id", "at", "value", "quality")
+    Those that a person gave stand among them, in place of what the meter said for the same instant.
+    """
+    values = {"from": from_ms, "to": to_ms, "meters": None if meter_ids is None else meter_ids.tolist()}
+    statement = _READINGS if meter_ids is None else _READINGS + _OF_METERS
+    cursor.execute(statement, values, binary=True)
+    result = cursor.pgresult
+    columns = [b"" if result is None else result.get_value(0, i) or b"" for i in range(4)]
+    meter, at, value, quality = (
+        decode_array(kind, column)
+        for kind, column in zip(("int4", "timestamptz", "float8", "int2"), columns, strict=True)
     )
-    order = np.lexsort((at, meter_id))
-    return Rows(meter_id=meter_id[order], at=at[order], value=value[order], quality=quality[order])
+    manual = cursor.execute(_MANUAL, values).fetchall()
+    if manual:
+        given = {(row[0], row[1]) for row in manual}
+        mine = np.isin(meter, [row[0] for row in manual])
+        for i in np.flatnonzero(mine).tolist():
+            mine[i] = (int(meter[i]), int(at[i])) in given
+        meter = np.r_[meter[~mine], [row[0] for row in manual]]
+        at = np.r_[at[~mine], [row[1] for row in manual]]
+        value = np.r_[value[~mine], [row[2] for row in manual]]
+        quality = np.r_[quality[~mine], np.full(len(manual), Quality.MANUAL)]
+    order = _order(meter.astype(np.int64), at - from_ms)
+    return ReadingTable(
+        meter=meter[order].astype(np.int64),
+        at=at[order].astype(np.int64),
+        value=value[order].astype(np.float64),
+        quality=quality[order].astype(np.int16),
+    )
 
 
-def reading_bounds(cursor: psycopg.Cursor) -> Bounds | None:
+def count_readings(cursor: psycopg.Cursor, from_ms: int, to_ms: int, most: int) -> int:
+    """How many readings lie in [from_ms, to_ms), or `most`."""
+    row = cursor.execute(_COUNT, [from_ms, to_ms, most]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def read_facts(cursor: psycopg.Cursor, from_ms: int, to_ms: int, meter_ids: Ints | None = None) -> Facts:
+    """What people recorded for [from_ms, to_ms), of all meters or of some; `meter` is the meter's id."""
+    values = {"from": from_ms, "to": to_ms, "meters": None if meter_ids is None else meter_ids.tolist()}
+    return Facts(
+        exchanges=[
+            Exchange(meter=meter, at=at, last_old=last_old, first_new=first_new)
+            for meter, at, last_old, first_new in cursor.execute(_EXCHANGES, values).fetchall()
+        ],
+        told=[
+            Told(meter=meter, kind=EventKind(kind), at=at, until=until, decision=Decision(decision))
+            for meter, kind, at, until, decision in cursor.execute(_TOLD, values).fetchall()
+        ],
+    )
+
+
+def manual_meters(cursor: psycopg.Cursor, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
+    """Meters and instants of readings that people gave for [from_ms, to_ms)."""
+    values = {"from": from_ms, "to": to_ms, "meters": None}
+    return [(meter, at) for meter, at, _ in cursor.execute(_MANUAL, values).fetchall()]
+
+
+def read_chain_events(
+    cursor: psycopg.Cursor, target: Target, meter_ids: Ints
+) -> dict[int, list[tuple[int, int, bool]]]:
+    """Stored events that decided which readings count: (at, until, is undecided) by meter."""
+    found: dict[int, list[tuple[int, int, bool]]] = {}
+    statement = target.fill(_NEAR_EVENTS)
+    for meter, at, until, decision in cursor.execute(statement, [meter_ids.tolist(), list(CHAIN_KINDS)]).fetchall():
+        found.setdefault(meter, []).append((at, until, decision == Decision.UNDECIDED))
+    return found
+
+
+def reading_bounds(cursor: psycopg.Cursor) -> tuple[int, int] | None:
     """Instants of the oldest and the newest reading; None when there is none."""
     oldest, newest = cursor.execute(_BOUNDS).fetchone() or (None, None)
-    return None if oldest is None or newest is None else Bounds(oldest=oldest, newest=newest)
+    if oldest is None:
+        return None
+    return oldest, oldest if newest is None else newest
 
 
-def instant_before(cursor: psycopg.Cursor, meter_id: int, at: int, *, bounds: Bounds) -> int | None:
-    """When the meter last spoke before `at`; None when it never did."""
-    for step in (*_STEPS_MS, at - bounds.oldest):
-        limit = max(at - step, bounds.oldest)
-        row = cursor.execute(_BEFORE, {"meter": meter_id, "at": at, "limit": limit}).fetchone()
-        if row and row[0] is not None:
-            return int(row[0])
-        if limit == bounds.oldest:
-            break
-    return None
+def clear_quarters(cursor: psycopg.Cursor, target: Target, meter: Ints, from_ms: Ints, to_ms: Ints) -> None:
+    """Take away what stands in each meter's window [from_ms, to_ms)."""
+    cursor.execute(target.fill(_CLEAR), [meter.tolist(), from_ms.tolist(), to_ms.tolist()])
 
 
-def instant_after(cursor: psycopg.Cursor, meter_id: int, at: int, *, bounds: Bounds) -> int | None:
-    """When the meter next spoke after `at`; None when it has not yet."""
-    for step in (*_STEPS_MS, bounds.newest - at):
-        limit = min(at + step, bounds.newest)
-        row = cursor.execute(_AFTER, {"meter": meter_id, "at": at, "limit": limit}).fetchone()
-        if row and row[0] is not None:
-            return int(row[0])
-        if limit == bounds.newest:
-            break
-    return None
-
-
-def replace_quarters(cursor: psycopg.Cursor, meter_ids: Ints, from_ms: Ints, to_ms: Ints, table: QuarterTable) -> None:
-    """Put `table` in place of all that stands in each meter's window [from_ms, to_ms)."""
-    cursor.execute(_CLEAR, [meter_ids.tolist(), from_ms.tolist(), to_ms.tolist()])
+def put_quarters(cursor: psycopg.Cursor, target: Target, table: QuarterTable) -> None:
+    """Add rows of quarters that have none; `meter` is the meter's id."""
     if len(table.meter):
-        columns = (meter_ids[table.meter], table.quarter, table.measured, table.estimated, table.covered_ms)
-        with cursor.copy(_COPY) as copy:
+        columns = (table.meter, table.quarter, table.measured, table.estimated, table.covered_ms)
+        with cursor.copy(target.fill(_COPY)) as copy:
             copy.write(encode_rows(CONSUMPTION_TYPES, columns))
 
 
-def _rows(cursor: psycopg.Cursor, statement: sql.Composed) -> Rows:
-    with cursor.copy(statement) as copy:
-        stream = b"".join(bytes(part) for part in copy)
-    meter_id, at, value, quality = decode_rows(READING_TYPES, stream)
-    return Rows(meter_id=meter_id.astype(np.int64), at=at, value=value, quality=quality)
+def replace_events(
+    cursor: psycopg.Cursor, target: Target, meter: Ints, from_ms: Ints, to_ms: Ints, events: Sequence[Event]
+) -> None:
+    """Put `events` in place of all that reach into each meter's window [from_ms, to_ms)."""
+    cursor.execute(target.fill(_CLEAR_EVENTS), [meter.tolist(), from_ms.tolist(), to_ms.tolist()])
+    put_events(cursor, target, events)
+
+
+def put_events(cursor: psycopg.Cursor, target: Target, events: Sequence[Event]) -> None:
+    """Add events, or bring them up to date."""
+    if events:
+        cursor.executemany(target.fill(_PUT_EVENT), [_event_row(event) for event in events])
+
+
+def _order(meter: Ints, offset: Ints) -> NDArray[np.intp]:
+    """Rows by meter and instant. One sort key is far faster than two, and nearly always holds both."""
+    if len(meter) and int(meter.max()) < 2**24 and int(offset.max()) < 2**38:
+        return np.argsort((meter << 38) + offset, kind="stable")
+    return np.lexsort((offset, meter))
+
+
+def _event_row(event: Event) -> tuple[object, ...]:
+    before_at, before_value = event.before or (None, None)
+    after_at, after_value = event.after or (None, None)
+    return (
+        event.meter,
+        event.kind,
+        event.at,
+        event.until,
+        event.decision,
+        event.readings,
+        event.value,
+        event.until_value,
+        before_at,
+        before_value,
+        after_at,
+        after_value,
+        event.quantity,
+    )

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from collector.follower import LOOK_MS
+
 
 class CollectorSettings(BaseSettings):
     """Every setting of `afkobling collector run`."""
@@ -45,8 +47,13 @@ class RollupSettings(BaseSettings):
 
     database_url: Annotated[str, Field(description="postgresql://… of the TimescaleDB to roll up")]
     rollup_grace_ms: Annotated[
-        int, Field(ge=0, le=900_000, description="how long after its end a quarter is closed")
-    ] = 20_000
+        int,
+        Field(
+            ge=LOOK_MS,
+            le=900_000,
+            description="how long after its end a quarter is completed; readings may arrive until 15 s before that",
+        ),
+    ] = 30_000
     rollup_poll_ms: Annotated[int, Field(ge=10, description="how often to look for something to do")] = 1_000
     rollup_metrics_port: Annotated[
         int | None, Field(ge=1, le=65_535, description="Prometheus metrics and health on 127.0.0.1")

@@ -1,258 +1,128 @@
-"""From readings to consumption by quarter of an hour (METHODS §1), for many meters at once.
+"""From readings to consumption by quarter of an hour and to meter events (METHODS §1), for many meters at once.
 
-What happens in a quarter depends only on the readings in it and their next neighbours on either side. So recomputing
-a neighbourhood gives the same whole numbers as recomputing everything.
+What happens in a quarter depends on the readings around it as far as its meter is not calm (`registers`), and no
+further: recomputing a neighbourhood gives the same whole numbers as recomputing everything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from schemas.quantities import QUARTER_MS, SCALE
-from schemas.resources import MeterKind, Quality
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-
-_HOUR_MS = 3_600_000.0
-_LARGEST_SUM = 9.2e18
-"""Just below what 64 bits hold."""
-
-
-class KindCode(IntEnum):
-    """`MeterKind` as a number, for arrays."""
-
-    COUNTER = 0
-    INTERVAL = 1
-    RATE = 2
-
-    @classmethod
-    def of(cls, kind: MeterKind | str) -> KindCode:
-        return cls[MeterKind(kind).name]
+from collector.metering.counters import judge_counters
+from collector.metering.flows import find_frozen, judge_intervals, judge_rates
+from collector.metering.sums import QuarterTable, Spans, finish_quarters, join_spans, sum_by_quarter
+from collector.metering.tables import (
+    NO_FACTS,
+    Bools,
+    Event,
+    Facts,
+    Ints,
+    KindCode,
+    MeterRules,
+    ReadingTable,
+    Told,
+)
+from schemas.events import Decision, EventKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeterRules:
-    """How each meter's readings turn into consumption; arrays of one entry a meter.
+class Judged:
+    """Spans of the readings that count, and all that was found, by meter and instant.
 
-    `factor`: canonical units per unit (for a rate per unit and hour). `max_gap_ms`: the longest silence that is still
-    measured. `interval_ms`: the span that an interval reading covers, ending at its instant.
+    `settled` maps a counter that had to be judged to the instant before which no later reading changes anything.
     """
 
-    kind: NDArray[np.int8]
-    factor: Floats
-    max_gap_ms: Ints
-    interval_ms: Ints
+    spans: Spans
+    events: list[Event]
+    settled: dict[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingTable:
-    """Readings sorted by meter and instant, none twice. `meter` points into the rules; `at` is Unix milliseconds."""
+def judge_readings(readings: ReadingTable, rules: MeterRules, facts: Facts = NO_FACTS, *, known_to: int = 0) -> Judged:
+    """Which readings count, how they follow each other, and what is odd about them.
 
-    meter: Ints
-    at: Ints
-    value: Floats
-    quality: NDArray[np.int16]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarterTable:
-    """Consumption, one row a meter and quarter that anything is known of, sorted by both.
-
-    `quarter` is the start in Unix milliseconds; `measured` and `estimated` are billionths of the canonical unit;
-    `covered_ms` is how much of the quarter measured readings stand behind.
+    All readings before `known_to` (Unix milliseconds) are given: a register that has not come back by then may be
+    judged although nothing has come since.
     """
+    told_aside = [told for told in facts.told if told.decision is Decision.SET_ASIDE]
+    is_kept, events = _set_aside(readings, told_aside)
+    readings = readings.select(is_kept)
+    kind = rules.kind[readings.meter]
+    is_vouched = _vouched(readings, facts)
+    counters = judge_counters(
+        readings.select(kind == KindCode.COUNTER), rules, _of_counters(facts, rules), known_to=known_to
+    )
+    parts = [
+        make(readings.select(kind == code), rules, is_vouched[kind == code])
+        for make, code in ((judge_intervals, KindCode.INTERVAL), (judge_rates, KindCode.RATE))
+    ]
+    events += counters.events + find_frozen(readings, rules)
+    for part in parts:
+        events += part.events
+    return Judged(
+        spans=join_spans(counters.spans, *(part.spans for part in parts)),
+        events=sorted(events, key=lambda event: (event.meter, event.at, event.kind)),
+        settled=counters.settled,
+    )
 
-    meter: Ints
-    quarter: Ints
-    measured: Ints
-    estimated: Ints
-    covered_ms: Ints
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Spans:
-    """Stretches of time with a known quantity: whole billionths, or, for a rate, the rate at either end."""
-
-    meter: Ints
-    start: Ints
-    end: Ints
-    quantity: Ints
-    is_estimated: Bools
-    rate_from: Floats
-    rate_to: Floats
-    is_rate: Bools
-
-
-def roll_up(readings: ReadingTable, rules: MeterRules, *, from_ms: Ints, to_ms: Ints) -> QuarterTable:
+def roll_up(
+    readings: ReadingTable, rules: MeterRules, *, from_ms: Ints, to_ms: Ints, facts: Facts = NO_FACTS
+) -> QuarterTable:
     """Consumption of each meter in its window [from_ms, to_ms), whose edges are quarters.
 
-    To be exact at the edges, `readings` must hold each meter's last reading before the window and its first after it.
-    A counter that falls tells nothing about the time of its fall: that span stays unknown, neither zero nor negative.
+    To be exact at the edges, `readings` must reach beyond the window: to the next reading on either side where the
+    meter is calm, and otherwise as far as a calm stretch.
     """
-    spans = _join(_register_spans(readings, rules), _interval_spans(readings, rules), _rate_spans(readings, rules))
-    if len(spans.meter) == 0:
-        nothing = np.empty(0, dtype=np.int64)
-        return QuarterTable(meter=nothing, quarter=nothing, measured=nothing, estimated=nothing, covered_ms=nothing)
-    return _sum_by_quarter(spans, from_ms=from_ms, to_ms=to_ms)
+    spans = judge_readings(readings, rules, facts).spans
+    return finish_quarters(sum_by_quarter(spans, from_ms=from_ms, to_ms=to_ms))
 
 
-def billionths(canonical: Floats) -> Ints:
-    """Canonical units as whole billionths. The whole part is scaled apart, as a large product would lose digits."""
-    whole = np.floor(canonical)
-    return np.asarray(whole.astype(np.int64) * SCALE + np.rint((canonical - whole) * SCALE).astype(np.int64))
-
-
-def _register_spans(readings: ReadingTable, rules: MeterRules) -> _Spans:
-    """Between neighbouring register values, rounded before they are subtracted so that differences telescope."""
-    pair = _neighbours(readings, rules, KindCode.COUNTER)
-    # Registers of other kinds of meter are not used; only counters' must fit.
-    is_counter = rules.kind[readings.meter] == KindCode.COUNTER
-    register = billionths(np.where(is_counter, readings.value * rules.factor[readings.meter], 0.0))
-    quantity = register[pair + 1] - register[pair]
-    kept = pair[quantity >= 0]
-    meter, start, end = readings.meter[kept], readings.at[kept], readings.at[kept + 1]
-    return _spans(
-        meter=meter,
-        start=start,
-        end=end,
-        quantity=quantity[quantity >= 0],
-        is_estimated=(end - start > rules.max_gap_ms[meter])
-        | _doubtful(readings, kept)
-        | _doubtful(readings, kept + 1),
+def _of_counters(facts: Facts, rules: MeterRules) -> Facts:
+    return Facts(
+        exchanges=[e for e in facts.exchanges if rules.kind[e.meter] == KindCode.COUNTER],
+        told=[t for t in facts.told if rules.kind[t.meter] == KindCode.COUNTER],
     )
 
 
-def _interval_spans(readings: ReadingTable, rules: MeterRules) -> _Spans:
-    row = np.flatnonzero(rules.kind[readings.meter] == KindCode.INTERVAL)
-    meter, end = readings.meter[row], readings.at[row]
-    return _spans(
-        meter=meter,
-        start=end - rules.interval_ms[meter],
-        end=end,
-        quantity=billionths(readings.value[row] * rules.factor[meter]),
-        is_estimated=_doubtful(readings, row),
+def _set_aside(readings: ReadingTable, told_aside: list[Told]) -> tuple[Bools, list[Event]]:
+    """Which readings are left once those are gone that a person set aside, and the events of the latter."""
+    is_kept = np.ones(len(readings.at), dtype=np.bool_)
+    found = []
+    for told in told_aside:
+        rows = (readings.meter == told.meter) & (readings.at >= told.at) & (readings.at <= told.until)
+        # A register that is stuck was right when it last moved.
+        aside = rows & (readings.at > told.at) if told.kind is EventKind.FROZEN else rows
+        is_kept &= ~aside
+        found.append((told, np.flatnonzero(rows)))
+    return is_kept, [_told_event(readings, told, rows, is_kept) for told, rows in found if len(rows)]
+
+
+def _told_event(readings: ReadingTable, told: Told, rows: Ints, is_kept: Bools) -> Event:
+    mine = np.flatnonzero(is_kept & (readings.meter == told.meter))
+    before, after = mine[mine < rows[0]][-1:], mine[mine > rows[-1]][:1]
+    event = Event(
+        meter=told.meter,
+        kind=told.kind,
+        decision=told.decision,
+        at=told.at,
+        until=told.until,
+        readings=len(rows),
+        value=float(readings.value[rows[0]]),
+        until_value=float(readings.value[rows[-1]]),
     )
+    if len(before):
+        event = replace(event, before=(int(readings.at[before[0]]), float(readings.value[before[0]])))
+    if len(after):
+        event = replace(event, after=(int(readings.at[after[0]]), float(readings.value[after[0]])))
+    return event
 
 
-def _rate_spans(readings: ReadingTable, rules: MeterRules) -> _Spans:
-    """Between neighbouring rates not further apart than `max_gap`; beyond that nothing is known."""
-    pair = _neighbours(readings, rules, KindCode.RATE)
-    meter, start, end = readings.meter[pair], readings.at[pair], readings.at[pair + 1]
-    near = end - start <= rules.max_gap_ms[meter]
-    pair, meter, start, end = pair[near], meter[near], start[near], end[near]
-    return _spans(
-        meter=meter,
-        start=start,
-        end=end,
-        quantity=np.zeros(len(pair), dtype=np.int64),
-        is_estimated=_doubtful(readings, pair) | _doubtful(readings, pair + 1),
-        rate_from=readings.value[pair] * rules.factor[meter],
-        rate_to=readings.value[pair + 1] * rules.factor[meter],
-    )
-
-
-def _neighbours(readings: ReadingTable, rules: MeterRules, kind: KindCode) -> Ints:
-    """Rows i such that i and i + 1 are readings of one meter of that kind."""
-    same = readings.meter[:-1] == readings.meter[1:]
-    return np.flatnonzero(same & (rules.kind[readings.meter[:-1]] == kind))
-
-
-def _doubtful(readings: ReadingTable, row: Ints) -> Bools:
-    return np.asarray(
-        (readings.quality[row] != Quality.GOOD) & (readings.quality[row] != Quality.MANUAL), dtype=np.bool_
-    )
-
-
-def _spans(
-    *,
-    meter: Ints,
-    start: Ints,
-    end: Ints,
-    quantity: Ints,
-    is_estimated: Bools,
-    rate_from: Floats | None = None,
-    rate_to: Floats | None = None,
-) -> _Spans:
-    nothing = np.zeros(len(meter))
-    return _Spans(
-        meter=meter,
-        start=start,
-        end=end,
-        quantity=quantity,
-        is_estimated=is_estimated,
-        rate_from=nothing if rate_from is None else rate_from,
-        rate_to=nothing if rate_to is None else rate_to,
-        is_rate=np.full(len(meter), rate_from is not None),
-    )
-
-
-def _join(*parts: _Spans) -> _Spans:
-    return _Spans(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _Spans.__dataclass_fields__}
-    )
-
-
-def _sum_by_quarter(spans: _Spans, *, from_ms: Ints, to_ms: Ints) -> QuarterTable:
-    """Cut spans at quarters, keep what lies in each meter's window, and add up."""
-    first = np.maximum(spans.start, from_ms[spans.meter]) // QUARTER_MS
-    last = (np.minimum(spans.end, to_ms[spans.meter]) - 1) // QUARTER_MS
-    count = np.maximum(last - first + 1, 0)
-    span = np.repeat(np.arange(len(count)), count)
-    nth = np.arange(len(span)) - np.repeat(np.cumsum(count) - count, count)
-    quarter = (first[span] + nth) * QUARTER_MS
-    start = np.maximum(spans.start[span], quarter)
-    end = np.minimum(spans.end[span], quarter + QUARTER_MS)
-    quantity = _share_until(spans, span, end) - _share_until(spans, span, start)
-    energy = _integral(spans, span, start, end)
-
-    # By meter, quarter and time, so that floats of one quarter are always added up in the same order.
-    row = np.lexsort((start, quarter, spans.meter[span]))
-    meter, quarter = spans.meter[span][row], quarter[row]
-    if len(row) == 0:
-        return QuarterTable(meter=meter, quarter=quarter, measured=meter, estimated=meter, covered_ms=meter)
-    begins = np.flatnonzero(np.r_[True, (meter[1:] != meter[:-1]) | (quarter[1:] != quarter[:-1])])
-    group = np.repeat(np.arange(len(begins)), np.diff(np.r_[begins, len(row)]))
-    doubtful = spans.is_estimated[span[row]]
-    # What no quantity can hold is no measurement but a broken source: such a quarter stays unknown.
-    magnitude = np.add.reduceat(np.abs(quantity[row].astype(np.float64)) + np.abs(energy[row]) * SCALE, begins)
-    is_sane = magnitude < _LARGEST_SUM
-
-    def total(mask: Bools) -> Ints:
-        whole = np.add.reduceat(np.where(mask, quantity[row], 0), begins)
-        # bincount adds one after another, in order; reduceat would group floats by position.
-        rates = np.bincount(group, weights=np.where(mask, energy[row], 0.0), minlength=len(begins))
-        rates = np.where(is_sane, rates, 0.0)
-        return np.asarray(whole + np.rint(rates * SCALE).astype(np.int64), dtype=np.int64)
-
-    covered = np.add.reduceat(np.where(doubtful, 0, end[row] - start[row]), begins)
-    return QuarterTable(
-        meter=meter[begins][is_sane],
-        quarter=quarter[begins][is_sane],
-        measured=total(~doubtful)[is_sane],
-        estimated=total(doubtful)[is_sane],
-        covered_ms=np.minimum(covered, QUARTER_MS)[is_sane],
-    )
-
-
-def _share_until(spans: _Spans, span: Ints, at: Ints) -> Ints:
-    """How much of a span's quantity falls before `at`, evenly in time; exactly all of it at the span's end."""
-    quantity = spans.quantity[span]
-    length = spans.end[span] - spans.start[span]
-    part = np.rint(quantity * ((at - spans.start[span]) / length)).astype(np.int64)
-    # A product of floats can pass a large whole number by its last bits; the part never exceeds the whole.
-    part = np.where(quantity >= 0, np.minimum(part, quantity), np.maximum(part, quantity))
-    return np.where(at >= spans.end[span], quantity, part)
-
-
-def _integral(spans: _Spans, span: Ints, start: Ints, end: Ints) -> Floats:
-    """Canonical units that a rate gives between two instants of its span, by the trapezoid."""
-    origin, length = spans.start[span], spans.end[span] - spans.start[span]
-    low, slope = spans.rate_from[span], (spans.rate_to[span] - spans.rate_from[span]) / length
-    at_start, at_end = low + slope * (start - origin), low + slope * (end - origin)
-    return np.where(spans.is_rate[span], (at_start + at_end) / 2 * ((end - start) / _HOUR_MS), 0.0)
+def _vouched(readings: ReadingTable, facts: Facts) -> Bools:
+    """Readings of which a person said that they stand as they are."""
+    vouched = np.zeros(len(readings.at), dtype=np.bool_)
+    for told in facts.told:
+        if told.kind is EventKind.SPIKE and told.decision is Decision.COUNT:
+            vouched |= (readings.meter == told.meter) & (readings.at >= told.at) & (readings.at <= told.until)
+    return vouched

@@ -6,9 +6,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, LiteralString, NoReturn
 
@@ -28,12 +28,20 @@ from deploy.demo.parts import Parts, free_port
 from deploy.demo.scenario import Scenario
 from deploy.migrate import migrate
 from deploy.stack import Endpoints, StackError, down, endpoints, on_database, up
+from edge.simulation.faults import Exchange
 
 DATABASE = "afkobling_demo"
 """Made anew by every demo; nothing else is touched."""
 _TOKEN_DAYS = 30
 _IS_ROLLED_UP: LiteralString = """
-    SELECT NOT EXISTS (SELECT FROM pending) AND closed_to IS NOT NULL AND computed_to = closed_to FROM rollup_progress
+    SELECT NOT EXISTS (SELECT FROM pending) AND closed_to IS NOT NULL
+           AND computed_to >= date_bin('15 minutes', closed_to - interval '15 seconds', '2000-01-01Z')
+    FROM rollup_progress
+"""
+_RECORD_EXCHANGE: LiteralString = """
+    INSERT INTO meter_exchange (meter_id, at, last_old, first_new, author, reason)
+    SELECT id, to_timestamp(%(at_ms)s / 1000.0), %(last_old)s, %(first_new)s, %(author)s, %(reason)s
+    FROM meter WHERE key = %(meter)s
 """
 
 
@@ -72,6 +80,7 @@ def run_demo(scenario: Scenario, options: Options, *, say: Callable[[str], None]
         database_url = _fresh_database(servers.database_url)
         with psycopg.connect(database_url) as connection:
             apply_site_model(connection, scenario.model)
+        record_exchanges(database_url, scenario.exchanges)
         sent = _load_history(database_url, scenario, say)
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="afkobling-demo-")))
         environment = {
@@ -135,6 +144,13 @@ def _fresh_database(server_url: str) -> str:
     return url
 
 
+def record_exchanges(database_url: str, exchanges: Sequence[Exchange]) -> None:
+    """As a technician would have, before the roll-up first looks."""
+    with psycopg.connect(database_url) as connection:
+        for exchange in exchanges:
+            connection.execute(_RECORD_EXCHANGE, {**asdict(exchange), "author": "the demo", "reason": "new meter"})
+
+
 def _load_history(database_url: str, scenario: Scenario, say: Callable[[str], None]) -> int:
     """Write the past through the collector's own transaction and roll it up. Returns how many readings were sent."""
     history = scenario.history
@@ -169,6 +185,10 @@ def _start_parts(parts: Parts, scenario: Scenario, servers: Endpoints, port: int
             "drivers": drivers,
         }
         config.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
+        ahead_ms = scenario.clocks_ahead_ms.get(agent)
+        if ahead_ms is not None:
+            parts.start(_edge(agent), str(config), str(ahead_ms), module="deploy.demo.wrong_clock")
+            continue
         ending = ["--until-stored"] if scenario.is_finite else []
         parts.start(_edge(agent), "edge", "run", "--config", str(config), *ending, may_end=scenario.is_finite)
     parts.start("collector", "collector", "run")
@@ -196,12 +216,21 @@ def _put_driver_values(client: Client, scenario: Scenario) -> None:
 def _wait_for_readings(parts: Parts, client: Client, scenario: Scenario) -> None:
     """Until readings of every agent have come all the way: some of a living factory's, all of a file's."""
     agents = {agent.id for agent in scenario.model.agents}
+    # Of one that has no known meter all stands in quarantine.
+    storing = {meter.agent for meter in scenario.model.meters}
     if scenario.is_finite:
         edges = [part for part in parts.running if part.may_end]
         parts.wait_for(lambda: all(p.process.poll() is not None for p in edges), "the file's end", seconds=600)
         return
     parts.wait_for(
-        lambda: {entry["agent"] for entry in _live(client, scenario) if entry["stored"] > 0} == agents,
+        lambda: (
+            {
+                entry["agent"]
+                for entry in _live(client, scenario)
+                if entry["stored" if entry["agent"] in storing else "readings"] > 0
+            }
+            == agents
+        ),
         "live readings of every agent",
         seconds=120,
     )

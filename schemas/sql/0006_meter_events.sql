@@ -76,3 +76,20 @@ CREATE TABLE meter_event (
     PRIMARY KEY (meter_id, kind, at)
 );
 CREATE INDEX ON meter_event (at);
+
+-- Meters that the roll-up has seen: their first reading, and for those that have to be judged again when they next speak, from
+-- where on.
+CREATE TABLE rolled_meter (
+    meter_id    int PRIMARY KEY,
+    first_at    timestamptz NOT NULL,
+    rough_from  timestamptz
+);
+DROP TABLE open_end;
+
+-- Consumption is computed anew from the readings: what a register's fall comes to is judged otherwise from here on.
+TRUNCATE consumption, pending;
+UPDATE rollup_progress SET closed_to = NULL, computed_to = NULL;
+ALTER TABLE rollup_progress ADD COLUMN steps int8 NOT NULL DEFAULT 0;
+COMMENT ON COLUMN rollup_progress.closed_to IS
+    'readings before this instant have been followed; one that comes later is late, and leaves a row in pending';
+COMMENT ON COLUMN rollup_progress.computed_to IS 'quarters before this one stand in consumption';

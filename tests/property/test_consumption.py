@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.metering.consumption import (
-    KindCode,
-    MeterRules,
-    QuarterTable,
-    ReadingTable,
-    billionths,
-    roll_up,
-)
+from collector.metering.consumption import roll_up
+from collector.metering.sums import QuarterTable
+from collector.metering.tables import KindCode, MeterRules, ReadingTable, billionths
 from schemas.quantities import QUARTER_MS, SCALE
 
 START = 1_795_298_400_000 // QUARTER_MS * QUARTER_MS
@@ -28,6 +24,10 @@ def rules(kind: KindCode, *, factor: float = 1.0, max_gap_ms: int = 2 * QUARTER_
         factor=np.array([factor]),
         max_gap_ms=np.array([max_gap_ms]),
         interval_ms=np.array([QUARTER_MS if kind is KindCode.INTERVAL else 0]),
+        width=np.array([0]),
+        rated=np.array([np.inf]),
+        dip_window_ms=np.array([QUARTER_MS]),
+        frozen_after_ms=np.array([0]),
     )
 
 
@@ -104,7 +104,10 @@ def test_any_window_gives_the_same_numbers_as_the_whole(readings: ReadingTable, 
 
 @given(nasty(), st.integers(0, 39))
 def test_a_quarter_hangs_on_its_neighbourhood_alone(readings: ReadingTable, nth: int) -> None:
-    """Only the readings in the quarter and the next ones around it are given: the same whole numbers come out."""
+    """Only the readings in the quarter and the next ones around it are given: the same whole numbers come out.
+
+    Of a counter that has to be judged more is needed: see test_neighbourhood.
+    """
     start, end = START + nth * QUARTER_MS, START + (nth + 1) * QUARTER_MS
     before = readings.at[readings.at < start][-1:]
     after = readings.at[readings.at >= end + (QUARTER_MS if (nth % 2) else 0)][:1]
@@ -116,6 +119,9 @@ def test_a_quarter_hangs_on_its_neighbourhood_alone(readings: ReadingTable, nth:
     )
     for kind in (KindCode.COUNTER, KindCode.RATE):
         of = rules(kind)
+        if kind is KindCode.COUNTER:
+            readings = replace(readings, value=np.sort(readings.value))
+            part = replace(part, value=readings.value[near])
         window = {"from_ms": np.array([start]), "to_ms": np.array([end])}
         whole, local = roll_up(readings, of, **window), roll_up(part, of, **window)
         for name in ("quarter", "measured", "estimated", "covered_ms"):

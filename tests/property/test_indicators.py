@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,8 +15,9 @@ from api.indicators.flows import Amount, Flow
 from api.indicators.intensity import balances, share_idle
 from api.indicators.lines import Grid, Phase, Run
 from api.indicators.splitting import MAX_WEIGHT_SUM, cut, fit, split
+from api.series import counted
 from schemas.quantities import QUARTER_MS
-from schemas.resources import Resource, RunState
+from schemas.resources import Direction, Resource, RunState
 from schemas.site import Share, ShareBy
 
 COUNT = 6
@@ -54,7 +56,12 @@ def meters(draw):
     flows: list[Flow] = []
     for name in names:
         resource = draw(st.sampled_from(Resource))
-        above = [flow.meter for flow in flows if flow.resource is resource]
+        direction = draw(st.sampled_from(Direction)) if resource is Resource.ENERGY else Direction.IMPORT
+        above = [
+            flow.meter
+            for flow in flows
+            if flow.resource is resource and flow.direction in {Direction.IMPORT, direction}
+        ]
         line = draw(st.sampled_from([*LINES, None]))
         present = np.array(draw(st.lists(st.booleans(), min_size=COUNT, max_size=COUNT)))
         numbers = [draw(st.lists(quantity, min_size=COUNT, max_size=COUNT)) for _ in range(2)]
@@ -66,6 +73,7 @@ def meters(draw):
                 carrier=draw(st.sampled_from(["good", "scrap"])),
                 line=line,
                 parent=draw(st.sampled_from(above)) if above and draw(st.booleans()) else None,
+                direction=direction,
                 share=None if line else draw(st.none() | shares(names)),
                 measured=np.where(present, np.array(numbers[0], np.int64), 0),
                 estimated=np.where(present, np.array(numbers[1], np.int64), 0),
@@ -91,6 +99,22 @@ def test_what_goes_in_comes_out(flows, spans, mass, lines):
     assert sum((a.total for a in share_idle(attribution).values()), 0) == idle - kept
 
 
+@settings(deadline=None, max_examples=300)
+@given(meters())
+def test_a_site_uses_what_it_imports_and_generates_less_what_it_exports(flows):
+    """Where all meters are known, attribution and the sum of the counted meters are the same, whatever lies where."""
+    known = [replace(flow, share=None, present=np.ones(COUNT, np.bool_)) for flow in flows]
+    rows = [{"id": f.meter, "parent": f.parent, "direction": f.direction, "flow": f} for f in known]
+    by_resource = {balance.resource: balance for balance in balances(attribute(GRID, known, [], lines=(), mass_kg={}))}
+    for resource, balance in by_resource.items():
+        of_resource = [row for row in rows if row["flow"].resource is resource]
+        total = sum(
+            sign * int((row["flow"].measured + row["flow"].estimated).sum()) for row, sign in counted(of_resource)
+        )
+        assert balance.consumed.total == total
+        assert balance.difference == 0
+
+
 @settings(deadline=None)
 @given(meters(), st.lists(runs(), max_size=8))
 def test_each_root_alone_comes_out_measured_and_estimated(flows, spans):
@@ -99,7 +123,7 @@ def test_each_root_alone_comes_out_measured_and_estimated(flows, spans):
     for flow in lonely:
         parts = [p.amount for p in (*attribution.parts, *attribution.production) if p.meter == flow.meter]
         total = sum(parts, Amount())
-        assert total == Amount(int(flow.measured.sum()), int(flow.estimated.sum()))
+        assert total == Amount(flow.sign * int(flow.measured.sum()), flow.sign * int(flow.estimated.sum()))
 
 
 @given(
