@@ -15,7 +15,24 @@ from api.body_limit import BodyLimit
 from api.database import make_pool
 from api.metrics import Meter
 from api.problems import Problem
-from api.routes import consumption, decoupling, drivers, indicators, ledger, page, probes, site
+from api.routes import (
+    alerts,
+    balance,
+    consumption,
+    decoupling,
+    drivers,
+    events,
+    facts,
+    indicators,
+    ledger,
+    offers,
+    page,
+    probes,
+    quality,
+    readings,
+    replays,
+    site,
+)
 from api.settings import ApiSettings
 
 _PROBLEMS = {
@@ -60,7 +77,25 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate)
     app.add_middleware(Meter, registry=app.state.registry)
-    # `page` comes last, so that nothing of it can stand before a resource.
-    for part in (probes, site, consumption, indicators, decoupling, drivers, ledger, page):
+    # `page` comes last, so that nothing of it can stand before a resource; `replays` before `ledger`, whose entries of
+    # the quarantine are numbers at the same place.
+    for part in (
+        probes,
+        site,
+        readings,
+        consumption,
+        balance,
+        events,
+        facts,
+        indicators,
+        decoupling,
+        drivers,
+        offers,
+        replays,
+        ledger,
+        quality,
+        alerts,
+        page,
+    ):
         app.include_router(part.router)
     return app

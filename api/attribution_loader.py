@@ -12,17 +12,17 @@ from psycopg.rows import DictRow
 from starlette.concurrency import run_in_threadpool
 
 from api import consumption_store, runs_store, site_store
+from api.calendar.clock import Period
 from api.consumption_store import Columns
 from api.database import Connection
 from api.indicators.attribution import Attribution, attribute
 from api.indicators.flows import Flow
 from api.indicators.intensity import ProductUnit
 from api.indicators.lines import Grid, Run
-from api.periods import Period
 from api.problems import bad_value
 from api.site_store import SiteRow
 from schemas.quantities import QUARTER_MS
-from schemas.resources import Resource, RunState
+from schemas.resources import Direction, Resource, RunState
 from schemas.site import Share
 
 LONGEST_DAYS = 1100
@@ -96,6 +96,7 @@ def _flow(grid: Grid, meter: Mapping[str, Any], columns: Columns, rows: np.ndarr
         carrier=meter["carrier"],
         line=meter["line"],
         parent=meter["parent"],
+        direction=Direction(meter["direction"]),
         share=None if meter["share"] is None else Share.model_validate(meter["share"]),
         present=present,
         **full,

@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
-from typing import LiteralString
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg.rows import DictRow
 
+from api.calendar.buckets import By, Calendar, buckets, edges
+from api.calendar.clock import Period, Stretch
 from api.database import Connection, fetch_all
-from api.periods import By, Period
+from api.series import Series
 from schemas.quantities import QUARTER_MS
 
-_SUMS_BY_INSTANT: LiteralString = """
-SELECT meter.key AS meter, meter_id, whole, greatest(whole, %(start)s) AS bucket, sum(measured) AS measured,
-       sum(estimated) AS estimated, sum(covered_ms) AS covered_ms
+# Real meters have a row where something is known. A virtual meter has one where all of its terms have: a sum without
+# one of them would be another sum. It is covered as far as the worst of them. What is estimated of it is told of the
+# gross sums, where estimates of opposite signs don't cancel each other out.
+_METERS: LiteralString = """
+SELECT meter.key, quarter, measured, estimated, covered_ms, NULL::numeric AS gross_measured,
+       NULL::numeric AS gross_estimated
+FROM consumption JOIN meter ON meter.id = meter_id
+WHERE meter_id = ANY (%(meters)s) AND quarter >= %(from_at)s AND quarter < %(end)s
+"""
+_VIRTUAL_METERS: LiteralString = """
+SELECT t.key, quarter, sum(round(measured * t.factor)) AS measured, sum(round(estimated * t.factor)) AS estimated,
+       min(covered_ms) AS covered_ms, sum(abs(round(measured * t.factor))) AS gross_measured,
+       sum(abs(round(estimated * t.factor))) AS gross_estimated
+FROM consumption JOIN unnest(%(keys)s::text[], %(meters)s::int[], %(factors)s::numeric[], %(terms)s::int[])
+     AS t (key, meter_id, factor, terms) USING (meter_id)
+WHERE meter_id = ANY (%(meters)s) AND quarter >= %(from_at)s AND quarter < %(end)s
+GROUP BY t.key, quarter HAVING count(*) = min(t.terms)
+"""
+_SUMS: LiteralString = """
+       sum(measured) AS measured, sum(estimated) AS estimated, sum(covered_ms) AS covered_ms,
+       coalesce(sum(gross_measured), abs(sum(measured))) AS gross_measured,
+       coalesce(sum(gross_estimated), abs(sum(estimated))) AS gross_estimated
+"""
+# An hour begins when the clock on the wall shows it full, or where the clock is changed. `since` are the instants at
+# which it is, `anchor` full hours of the clock that runs from there.
+_BY_INSTANT: tuple[LiteralString, LiteralString] = (
+    f"""
+SELECT key AS meter, whole, greatest(whole, %(start)s) AS bucket, {_SUMS}
 FROM (
-    SELECT meter_id, measured, estimated, covered_ms,
-           CASE WHEN %(by)s = 'hour' THEN date_trunc('hour', quarter, %(zone)s) ELSE quarter END AS whole
-    FROM consumption WHERE meter_id = ANY (%(meters)s) AND quarter >= %(from_at)s AND quarter < %(end)s
-) AS c JOIN meter ON meter.id = meter_id
+    SELECT q.*, CASE WHEN NOT %(is_hour)s THEN quarter ELSE greatest(
+               date_bin('1 hour', quarter, (%(anchor)s::timestamptz[])[width_bucket(quarter, %(since)s)]),
+               (%(since)s::timestamptz[])[width_bucket(quarter, %(since)s)]) END AS whole
+    FROM (""",
+    """) AS q
+) AS c
 WHERE %(after_at)s::timestamptz IS NULL
-   OR (greatest(whole, %(start)s), meter.key COLLATE "C") > (%(after_at)s, %(after_meter)s)
-GROUP BY whole, meter_id, meter.key ORDER BY whole, meter.key COLLATE "C" LIMIT %(limit)s
-"""
-# The bucket is a local date, so that no instant has to be compared with one computed elsewhere.
-_SUMS_BY_DAY: LiteralString = """
-SELECT meter_id, date_trunc(%(by)s, quarter AT TIME ZONE %(zone)s)::date AS bucket, sum(measured) AS measured,
-       sum(estimated) AS estimated, sum(covered_ms) AS covered_ms
-FROM consumption WHERE meter_id = ANY (%(meters)s) AND quarter >= %(start)s AND quarter < %(end)s
-GROUP BY meter_id, bucket
-"""
+   OR (greatest(whole, %(start)s), key COLLATE "C") > (%(after_at)s, %(after_meter)s)
+GROUP BY whole, key ORDER BY whole, key COLLATE "C" LIMIT %(limit)s
+""",
+)
+# Where buckets begin is told by the site's calendar here alone: the database's zones may be of another year.
+_BY_BUCKET: tuple[LiteralString, LiteralString] = (
+    f"SELECT key AS meter, width_bucket(quarter, %(edges)s::timestamptz[]) - 1 AS bucket, {_SUMS} FROM (",
+    ") AS q GROUP BY 1, 2",
+)
 _USABLE_DAYS: LiteralString = """
 SELECT meter_id, count(*) FILTER (WHERE covered_ms * 2 > length_ms) AS usable
 FROM (
-    SELECT meter_id, day, sum(covered_ms) AS covered_ms,
-           extract(epoch FROM (day + interval '1 day') AT TIME ZONE %(zone)s - day AT TIME ZONE %(zone)s) * 1000
+    SELECT meter_id, sum(covered_ms) AS covered_ms,
+           extract(epoch FROM (%(edges)s::timestamptz[])[day + 1] - (%(edges)s::timestamptz[])[day]) * 1000
            AS length_ms
     FROM (
-        SELECT meter_id, covered_ms, date_trunc('day', quarter AT TIME ZONE %(zone)s) AS day
+        SELECT meter_id, covered_ms, width_bucket(quarter, %(edges)s::timestamptz[]) AS day
         FROM consumption WHERE meter_id = ANY (%(meters)s) AND quarter >= %(start)s AND quarter < %(end)s
     ) AS quarters
     GROUP BY meter_id, day
@@ -69,6 +99,7 @@ _ROW = np.dtype(
         ("covered_ms", ">i4"),
     ]
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEADER_BYTES, _TRAILER_BYTES = 19, 2
 _POSTGRES_EPOCH_MS = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
@@ -77,49 +108,65 @@ Columns = Mapping[str, NDArray[np.int64]]
 
 async def sums_by_instant(
     connection: Connection,
-    meters: Sequence[int],
+    series: Sequence[Series],
     *,
     period: Period,
-    by: By,
+    clock: Sequence[Stretch] | None,
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[DictRow]:
-    """Sums by quarter or hour, of buckets that have rows, ordered by bucket and meter, beginning after a key.
+    """Sums by quarter, or by hour of the `clock`, of buckets with rows, ordered by bucket and meter, after a key.
 
     `whole` is when the bucket begins, `bucket` the same or when the period does.
     """
     after_at, after_meter = after or (None, None)
     values = {
-        "meters": list(meters),
         "start": period.start,
         "from_at": max(period.start, after_at) if after_at else period.start,
         "end": period.end,
-        "by": by,
-        "zone": period.zone.key,
+        "is_hour": clock is not None,
+        "since": [stretch.start for stretch in clock or ()],
+        "anchor": [_EPOCH - stretch.offset for stretch in clock or ()],
         "after_at": after_at,
         "after_meter": after_meter,
         "limit": limit,
     }
-    return await fetch_all(connection, _SUMS_BY_INSTANT, values)
+    pages = await _fetch(connection, _BY_INSTANT, series, values)
+    return list(islice(heapq.merge(*pages, key=lambda row: (row["bucket"], row["meter"])), limit))
 
 
-async def sums_by_day(
-    connection: Connection, meters: Sequence[int], *, period: Period, by: By
-) -> dict[tuple[date, int], DictRow]:
-    """Sums by day, week, month or year in the site's own calendar; the key is the bucket's first day and the meter."""
-    values = {
-        "meters": list(meters),
-        "start": period.start,
-        "end": period.end,
-        "by": by,
-        "zone": period.zone.key,
-    }
-    return {(row["bucket"], row["meter_id"]): row for row in await fetch_all(connection, _SUMS_BY_DAY, values)}
+async def sums_by_bucket(
+    connection: Connection, series: Sequence[Series], edges: Sequence[datetime]
+) -> dict[tuple[int, str], DictRow]:
+    """Sums between each edge and the next; the key is the number of the bucket, from 0, and the meter."""
+    values = {"edges": list(edges), "from_at": edges[0], "end": edges[-1]}
+    pages = await _fetch(connection, _BY_BUCKET, series, values)
+    return {(row["bucket"], row["meter"]): row for rows in pages for row in rows}
+
+
+async def _fetch(
+    connection: Connection,
+    around: tuple[LiteralString, LiteralString],
+    series: Sequence[Series],
+    values: Mapping[str, Any],
+) -> list[list[DictRow]]:
+    """The rows of the real meters, and those of the virtual ones."""
+    before, behind = around
+    found = []
+    numbers = [s.terms[0].number for s in series if not s.is_virtual]
+    if numbers:
+        found.append(await fetch_all(connection, before + _METERS + behind, {**values, "meters": numbers}))
+    terms = [(s.id, term.number, term.factor, len(s.terms)) for s in series if s.is_virtual for term in s.terms]
+    if terms:
+        columns = dict(zip(("keys", "meters", "factors", "terms"), map(list, zip(*terms, strict=True)), strict=True))
+        found.append(await fetch_all(connection, before + _VIRTUAL_METERS + behind, {**values, **columns}))
+    return found
 
 
 async def usable_days(connection: Connection, meters: Sequence[int], period: Period) -> dict[int, int]:
     """Days of which measured readings cover more than half [METHODS §1], by meter. The period is of whole days."""
-    values = {"meters": list(meters), "start": period.start, "end": period.end, "zone": period.zone.key}
+    days = edges(list(buckets(period, By.DAY, Calendar())), period)
+    values = {"meters": list(meters), "edges": days, "start": period.start, "end": period.end}
     return {row["meter_id"]: row["usable"] for row in await fetch_all(connection, _USABLE_DAYS, values)}
 
 

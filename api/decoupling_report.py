@@ -9,27 +9,31 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from psycopg.rows import DictRow
-
 from api import consumption_store, driver_store, site_store
+from api.calendar.buckets import By, Calendar, bucket_day, buckets, edges, next_bucket_day
 from api.database import Connection
 from api.driver_store import Driver, DriverSpan
 from api.indicators import sentences
 from api.indicators.decoupling import LEAST_USABLE_DAYS, Judgement, Pressure, Verdict, are_alike, indices, judge
 from api.indicators.sentences import Text
-from api.periods import By, Days, bucket_day, next_bucket_day
+from api.periods import Days
+from api.series import Row, counted, series_of
 from api.site_store import SiteRow
 from schemas.quantities import SCALE
 from schemas.resources import Resource
 
 INDICATORS = (Resource.ENERGY, Resource.WATER, Resource.MATERIAL, Resource.WASTE)
+Counted = tuple[Row, int]
 _COMPARABLE = 0.15
 """Periods whose lengths differ by more than this are not compared at all [our own choice]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """What the root meters of one resource counted in a period. `usable` is that of the worst meter."""
+    """What a site used of one resource in a period, exports taken off. `usable` is that of the worst meter.
+
+    As much is estimated as of all its meters together: estimates of what came in and of what went out don't cancel.
+    """
 
     days: Days
     unit: str
@@ -103,32 +107,37 @@ async def report(
     driver: Driver,
     indicators: Sequence[Resource] = INDICATORS,
 ) -> Report:
-    """Judge the indicators that the site has root meters for (meters that are no part of another)."""
+    """Judge the indicators that the site has counting meters for (`api.series.counted`)."""
     made = [_made(days, await driver_store.within(connection, site, driver, days), driver) for days in (base, period)]
     meters = await site_store.meters(connection, site)
     found = []
     for resource in indicators:
-        roots = [m for m in meters if m["resource"] == resource and m["parent"] is None]
+        roots = list(counted([meter for meter in meters if meter["resource"] == resource]))
         if roots:
             used = [await _used(connection, roots, days, site.zone) for days in (base, period)]
             found.append(_indicator(resource, roots, driver, used=used, made=made))
     return Report(driver=driver, base=made[0], period=made[1], indicators=found)
 
 
-async def _used(connection: Connection, roots: Sequence[DictRow], days: Days, zone: ZoneInfo) -> Used:
+async def _used(connection: Connection, roots: Sequence[Counted], days: Days, zone: ZoneInfo) -> Used:
     within = days.within(zone)
-    numbers = [meter["number"] for meter in roots]
-    sums = await consumption_store.sums_by_day(connection, numbers, period=within, by=By.MONTH)
-    usable = await consumption_store.usable_days(connection, numbers, within)
-    worst = min(roots, key=lambda meter: usable.get(meter["number"], 0))
+    meters = [meter for meter, _ in roots]
+    signs = {meter["id"]: sign for meter, sign in roots}
+    found = list(buckets(within, By.MONTH, Calendar()))
+    sums = await consumption_store.sums_by_bucket(connection, [series_of(m) for m in meters], edges(found, within))
+    usable = await consumption_store.usable_days(connection, [meter["number"] for meter in meters], within)
+    worst = min(meters, key=lambda meter: usable.get(meter["number"], 0))
     months: dict[date, int] = {}
-    for (month, _), row in sums.items():
-        months[month] = months.get(month, 0) + int(row["measured"] + row["estimated"])
+    estimated = 0
+    for (month, meter), row in sums.items():
+        used = signs[meter] * int(row["measured"] + row["estimated"])
+        months[found[month].day] = months.get(found[month].day, 0) + used
+        estimated += int(row["estimated"]) if signs[meter] > 0 else abs(int(row["estimated"]))
     return Used(
         days=days,
-        unit=roots[0]["canonical_unit"],
-        measured=int(sum(row["measured"] for row in sums.values())),
-        estimated=int(sum(row["estimated"] for row in sums.values())),
+        unit=meters[0]["canonical_unit"],
+        measured=sum(months.values()) - estimated,
+        estimated=estimated,
         rows=len(sums),
         coverage=float(sum(row["covered_ms"] for row in sums.values())) / (within.length_ms * len(roots)),
         usable=usable.get(worst["number"], 0) / days.count,
@@ -181,7 +190,7 @@ def _uncovered(days: Days, spans: Sequence[DriverSpan]) -> Iterator[tuple[date, 
 
 
 def _indicator(
-    resource: Resource, roots: Sequence[DictRow], driver: Driver, *, used: Sequence[Used], made: Sequence[Made]
+    resource: Resource, roots: Sequence[Counted], driver: Driver, *, used: Sequence[Used], made: Sequence[Made]
 ) -> Indicator:
     base, period = used
     made_base, made_period = made
@@ -201,7 +210,7 @@ def _indicator(
     return Indicator(
         resource=resource,
         unit=base.unit,
-        meters=[meter["id"] for meter in roots],
+        meters=[meter["id"] for meter, _ in roots],
         base=base,
         period=period,
         judgement=judgement,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import LiteralString
 
 from psycopg.rows import DictRow
@@ -41,19 +42,37 @@ FROM (
 ) AS steps
 WHERE seq > before + 1 ORDER BY first LIMIT %(limit)s
 """
-_QUARANTINE: LiteralString = """
+_ENTRY: LiteralString = """
 SELECT id, received_at, reason, detail, topic, site, agent, epoch, seq, readings, content_type,
-       octet_length(payload) AS payload_bytes, times
-FROM quarantine
-WHERE organisation = %(organisation)s AND (%(reason)s::text IS NULL OR reason = %(reason)s)
+       octet_length(payload) AS payload_bytes, times, tried_at, replayed_at, stored, repeated, left_of
+"""
+_QUARANTINE: LiteralString = f"""
+{_ENTRY} FROM quarantine
+WHERE (%(organisation)s::text IS NULL OR organisation = %(organisation)s)
+  AND (%(is_replayed)s::bool IS NULL OR (replayed_at IS NOT NULL) = %(is_replayed)s)
+  AND (%(site)s::text IS NULL OR site = %(site)s) AND (%(agent)s::text IS NULL OR agent = %(agent)s)
+  AND (%(reason)s::text IS NULL OR reason = %(reason)s)
+  AND (%(meter)s::text IS NULL
+       OR EXISTS (SELECT FROM quarantine_meter WHERE entry_id = quarantine.id AND meter = %(meter)s))
   AND (%(before)s::bigint IS NULL OR id < %(before)s)
 ORDER BY id DESC LIMIT %(limit)s
 """
-_QUARANTINED: LiteralString = """
-SELECT id, received_at, reason, detail, topic, site, agent, epoch, seq, readings, content_type,
-       octet_length(payload) AS payload_bytes, times, payload
-FROM quarantine WHERE organisation = %(organisation)s AND id = %(id)s
+_QUARANTINED: LiteralString = f"""
+{_ENTRY}, payload FROM quarantine
+WHERE id = %(id)s AND (%(organisation)s::text IS NULL OR organisation = %(organisation)s)
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which entries are meant: those that fit all that is not None. `organisation` None is for operators."""
+
+    organisation: str | None
+    is_replayed: bool | None = False
+    site: str | None = None
+    agent: str | None = None
+    meter: str | None = None
+    reason: str | None = None
 
 
 async def ledger(
@@ -96,13 +115,12 @@ async def ledger(
 
 
 async def quarantine(
-    connection: Connection, organisation: str, *, reason: str | None, before: int | None, limit: int
+    connection: Connection, filters: Filters, *, before: int | None = None, limit: int = 100
 ) -> list[DictRow]:
-    """Entries of the organisation, newest first, without their payloads."""
-    values = {"organisation": organisation, "reason": reason, "before": before, "limit": limit}
-    return await fetch_all(connection, _QUARANTINE, values)
+    """Entries, newest first, without their payloads."""
+    return await fetch_all(connection, _QUARANTINE, {**asdict(filters), "before": before, "limit": limit})
 
 
-async def quarantined(connection: Connection, organisation: str, entry: int) -> DictRow | None:
+async def quarantined(connection: Connection, organisation: str | None, entry: int) -> DictRow | None:
     """One entry with its payload; None when it is not there or not theirs."""
     return await fetch_one(connection, _QUARANTINED, {"organisation": organisation, "id": entry})

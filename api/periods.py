@@ -1,15 +1,14 @@
-"""Spans of time as callers give them, and the calendar of a site."""
+"""Spans of time as callers give them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from enum import StrEnum
+from datetime import UTC, date, datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from api.calendar.clock import Period, midnight
 from api.problems import bad_value
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -17,30 +16,6 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+ -]\d\
 Moment = TypeVar("Moment", date, datetime)
 EARLIEST, LATEST = 1990, 2200
 """Years that a period may lie in: what is beyond is a slip of the pen."""
-
-
-class By(StrEnum):
-    """The length of a bucket, in the site's own calendar."""
-
-    QUARTER = "quarter"
-    HOUR = "hour"
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    YEAR = "year"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
-    """From `start` up to, but not with, `end`: instants in UTC, and the zone of the site."""
-
-    start: datetime
-    end: datetime
-    zone: ZoneInfo
-
-    @property
-    def length_ms(self) -> int:
-        return (self.end - self.start) // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +49,21 @@ def parse_days(place: str, first: str, end: str) -> Days:
     return days
 
 
+def parse_span(start: str | None, end: str | None, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
+    """The same as `parse_period`, but either end may be left open. Raises a 422 problem."""
+    first = None if start is None else _edge("from", start, zone)
+    last = None if end is None else _edge("to", end, zone)
+    if first is not None and last is not None and first >= last:
+        raise bad_value("to", "must be after `from`")
+    return first, last
+
+
+def parse_instant(place: str, text: str, zone: ZoneInfo) -> datetime:
+    """An instant with its offset, or a date: the site's midnight. To the millisecond. Raises a 422 problem."""
+    at = _edge(place, text, zone)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
 def _edge(place: str, text: str, zone: ZoneInfo) -> datetime:
     if _DATE.fullmatch(text):
         return midnight(_date(place, text), zone)
@@ -103,47 +93,3 @@ def _sane(place: str, at: Moment) -> Moment:
     if not EARLIEST <= at.year <= LATEST:
         raise bad_value(place, f"must lie in the years {EARLIEST} to {LATEST}")
     return at
-
-
-def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The instant at which a local day begins."""
-    return datetime.combine(day, time(), zone).astimezone(UTC)
-
-
-def local_day(at: datetime, zone: ZoneInfo) -> date:
-    """The local day that an instant lies in."""
-    return at.astimezone(zone).date()
-
-
-def bucket_day(day: date, by: By) -> date:
-    """The first day of the week (Monday), month or year that the day lies in."""
-    match by:
-        case By.WEEK:
-            return day - timedelta(days=day.weekday())
-        case By.MONTH:
-            return day.replace(day=1)
-        case By.YEAR:
-            return day.replace(month=1, day=1)
-        case _:
-            return day
-
-
-def next_bucket_day(first: date, by: By) -> date:
-    """The first day of the bucket after the one that begins on `first`."""
-    match by:
-        case By.WEEK:
-            return first + timedelta(days=7)
-        case By.MONTH:
-            return (first.replace(day=28) + timedelta(days=4)).replace(day=1)
-        case By.YEAR:
-            return first.replace(year=first.year + 1)
-        case _:
-            return first + timedelta(days=1)
-
-
-def bucket_days(period: Period, by: By) -> Iterator[date]:
-    """The first day of each bucket of days or longer that the period touches."""
-    day = bucket_day(local_day(period.start, period.zone), by)
-    while midnight(day, period.zone) < period.end:
-        yield day
-        day = next_bucket_day(day, by)

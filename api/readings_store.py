@@ -1,4 +1,4 @@
-"""Raw readings, always by a bounded span of time: the table's key begins with it."""
+"""Readings, always by a bounded span of time: the table's key begins with it. A person's stands before the meter's."""
 
 from __future__ import annotations
 
@@ -9,11 +9,28 @@ from typing import LiteralString
 from psycopg.rows import DictRow
 
 from api.database import Connection, fetch_all
+from schemas.resources import Quality
 
+# Of both tables one page: whatever stands on the page of the two together is on a page of one of them.
 _READINGS: LiteralString = """
-SELECT meter_id, at, value, quality FROM reading
-WHERE at >= %(start)s AND at < %(end)s AND meter_id = ANY (%(meters)s)
-  AND (%(after_at)s::timestamptz IS NULL OR (at, meter_id) > (%(after_at)s, %(after_meter)s))
+SELECT meter_id, at, coalesce(p.value, r.value) AS value,
+       CASE WHEN p.value IS NULL THEN r.quality ELSE 3 END AS quality, p.author, p.reason,
+       CASE WHEN p.value IS NOT NULL THEN r.value END AS said_value,
+       CASE WHEN p.value IS NOT NULL THEN r.quality END AS said_quality
+FROM (
+    SELECT meter_id, at, value, quality FROM reading
+    WHERE at >= %(start)s AND at < %(end)s AND meter_id = ANY (%(meters)s)
+      AND (%(after_at)s::timestamptz IS NULL OR (at, meter_id) > (%(after_at)s, %(after_meter)s))
+    ORDER BY at, meter_id LIMIT %(limit)s
+) AS r FULL JOIN (
+    SELECT meter_id, at, value, author, reason FROM (
+        SELECT DISTINCT ON (meter_id, at) meter_id, at, value, author, reason FROM manual_reading
+        WHERE at >= %(start)s AND at < %(end)s AND meter_id = ANY (%(meters)s)
+          AND (%(after_at)s::timestamptz IS NULL OR (at, meter_id) > (%(after_at)s, %(after_meter)s))
+        ORDER BY meter_id, at, id DESC
+    ) AS newest
+    WHERE value IS NOT NULL ORDER BY at, meter_id LIMIT %(limit)s
+) AS p USING (meter_id, at)
 ORDER BY at, meter_id LIMIT %(limit)s
 """
 # A clock that runs ahead is no reason to hide a reading, but a day is where we stop looking. Minute by minute, as the
@@ -45,6 +62,21 @@ CROSS JOIN LATERAL (
 ) AS r
 """
 
+# Only what is newer than what the meter said last.
+_LATEST_MANUAL: LiteralString = """
+SELECT DISTINCT ON (meter_id) meter_id, at, value, 3 AS quality, extract(epoch FROM now() - at) AS age_s
+FROM (
+    SELECT DISTINCT ON (meter_id, at) meter_id, at, value FROM manual_reading
+    WHERE meter_id = ANY (%(meters)s) AND at > now() - interval '30 days' ORDER BY meter_id, at, id DESC
+) AS newest
+WHERE value IS NOT NULL ORDER BY meter_id, at DESC
+"""
+
+
+def quality_name(quality: int) -> str:
+    """What the source said of a reading; a number that is not ours is shown as it is."""
+    return Quality(quality).name.lower() if quality in set(Quality) else str(quality)
+
 
 async def readings(
     connection: Connection,
@@ -55,7 +87,10 @@ async def readings(
     after: tuple[datetime, int] | None,
     limit: int,
 ) -> list[DictRow]:
-    """Readings in [start, end) by instant and meter, beginning after a key."""
+    """Readings in [start, end) by instant and meter, beginning after a key.
+
+    A manual reading has an author and a reason, and `said_value` where the meter itself said something else.
+    """
     after_at, after_meter = after or (None, None)
     values = {
         "meters": list(meters),
@@ -69,7 +104,7 @@ async def readings(
 
 
 async def latest_readings(connection: Connection, meters: Sequence[int]) -> Mapping[int, DictRow]:
-    """The last reading of each meter, by meter; meters silent for 30 days are left out.
+    """The last reading of each meter, by meter, a person's too; meters silent for 30 days are left out.
 
     Never a scan of the table: first the last minute, in which most have spoken, then a quarter of an hour, then the
     quarter in which the roll-up last saw a meter, and for those that it never saw the last two hours.
@@ -85,4 +120,8 @@ async def latest_readings(connection: Connection, meters: Sequence[int]) -> Mapp
         if silent:
             rows = await fetch_all(connection, statement, {"meters": silent, "minutes": minutes})
             found |= {row["meter_id"]: row for row in rows}
+    for row in await fetch_all(connection, _LATEST_MANUAL, {"meters": list(meters)}):
+        known = found.get(row["meter_id"])
+        if known is None or known["at"] <= row["at"]:
+            found[row["meter_id"]] = row
     return found

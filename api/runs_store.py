@@ -7,8 +7,8 @@ from typing import LiteralString
 
 from psycopg.rows import DictRow
 
+from api.calendar.clock import Period
 from api.database import Connection, fetch_all
-from api.periods import Period
 
 # A run without an end goes on until the next one of its line begins, or until now.
 _RUNS: LiteralString = """

@@ -15,6 +15,8 @@ from psycopg.types.json import Jsonb
 
 from api.database import Connection as AsyncConnection
 from api.errors import ModelRefusedError
+from api.offer_store import OFFERS
+from api.offers import parse_offers, with_offered_settings
 from schemas.resources import MeterKind
 from schemas.site import SiteModel
 
@@ -32,11 +34,15 @@ WHERE o.name IS DISTINCT FROM coalesce(%(name)s, o.name)
 """
 _ORGANISATION_ID: LiteralString = "SELECT id FROM organisation WHERE key = %(key)s"
 _SITE: LiteralString = """
-INSERT INTO site AS s (organisation_id, key, name, time_zone)
-VALUES (%(organisation)s, %(key)s, coalesce(%(name)s, %(key)s), %(time_zone)s)
+INSERT INTO site AS s (organisation_id, key, name, time_zone, fiscal_year_start, shifts, holidays)
+VALUES (%(organisation)s, %(key)s, coalesce(%(name)s, %(key)s), %(time_zone)s, %(fiscal_year_start)s, %(shifts)s,
+        %(holidays)s)
 ON CONFLICT (organisation_id, key) DO UPDATE
-SET name = coalesce(%(name)s, s.name), time_zone = excluded.time_zone
-WHERE (s.name, s.time_zone) IS DISTINCT FROM (coalesce(%(name)s, s.name), excluded.time_zone)
+SET name = coalesce(%(name)s, s.name), time_zone = excluded.time_zone,
+    fiscal_year_start = excluded.fiscal_year_start, shifts = excluded.shifts, holidays = excluded.holidays
+WHERE (s.name, s.time_zone, s.fiscal_year_start, s.shifts, s.holidays)
+      IS DISTINCT FROM (coalesce(%(name)s, s.name), excluded.time_zone, excluded.fiscal_year_start, excluded.shifts,
+                        excluded.holidays)
 """
 _SITE_ID: LiteralString = "SELECT id FROM site WHERE organisation_id = %(organisation)s AND key = %(key)s"
 _LINES: LiteralString = """
@@ -61,15 +67,17 @@ ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name WHERE a.name <> ex
 _METERS: LiteralString = """
 INSERT INTO meter AS m (site_id, key, name, agent_id, line_id, resource, carrier, kind, unit, canonical_unit,
                    canonical_factor, conversion, max_gap_ms, interval_ms, register_width, rated_maximum,
-                   dip_window_ms, frozen_after_ms, cadence_ms, accuracy_class, share)
+                   dip_window_ms, frozen_after_ms, cadence_ms, accuracy_class, share, direction,
+                   watch_nights)
 SELECT %(site)s, p.id, coalesce(p.name, p.id), agent.id, line.id, p.resource, p.carrier, p.kind, p.unit,
        p.canonical_unit, p.canonical_factor, p.conversion, p.max_gap, p.interval, p.register_width, p.rated_maximum,
-       p.dip_window, p.frozen_after, p.cadence, p.accuracy_class, nullif(p.share, 'null')
+       p.dip_window, p.frozen_after, p.cadence, p.accuracy_class, nullif(p.share, 'null'),
+       p.direction, p.watch_nights
 FROM jsonb_to_recordset(%(parts)s) AS p (
     id text, name text, agent text, line text, resource text, carrier text, kind text, unit text,
     canonical_unit text, canonical_factor float8, conversion float8, max_gap bigint, interval bigint,
     register_width float8, rated_maximum float8, dip_window bigint, frozen_after bigint, cadence bigint,
-    accuracy_class float8, share jsonb)
+    accuracy_class float8, share jsonb, direction text, watch_nights bool)
 JOIN agent ON agent.site_id = %(site)s AND agent.key = p.agent
 LEFT JOIN line ON line.site_id = %(site)s AND line.key = p.line
 ON CONFLICT (site_id, key) DO UPDATE
@@ -79,15 +87,18 @@ SET name = excluded.name, agent_id = excluded.agent_id, line_id = excluded.line_
     max_gap_ms = excluded.max_gap_ms, interval_ms = excluded.interval_ms, register_width = excluded.register_width,
     rated_maximum = excluded.rated_maximum, dip_window_ms = excluded.dip_window_ms,
     frozen_after_ms = excluded.frozen_after_ms, cadence_ms = excluded.cadence_ms,
-    accuracy_class = excluded.accuracy_class, share = excluded.share
+    accuracy_class = excluded.accuracy_class, share = excluded.share, direction = excluded.direction,
+    watch_nights = excluded.watch_nights
 WHERE (m.name, m.agent_id, m.line_id, m.resource, m.carrier, m.kind, m.unit, m.canonical_unit, m.canonical_factor,
        m.conversion, m.max_gap_ms, m.interval_ms, m.register_width, m.rated_maximum, m.dip_window_ms,
-       m.frozen_after_ms, m.cadence_ms, m.accuracy_class, m.share)
+       m.frozen_after_ms, m.cadence_ms, m.accuracy_class, m.share, m.direction,
+       m.watch_nights)
       IS DISTINCT FROM
       (excluded.name, excluded.agent_id, excluded.line_id, excluded.resource, excluded.carrier, excluded.kind,
        excluded.unit, excluded.canonical_unit, excluded.canonical_factor, excluded.conversion, excluded.max_gap_ms,
        excluded.interval_ms, excluded.register_width, excluded.rated_maximum, excluded.dip_window_ms,
-       excluded.frozen_after_ms, excluded.cadence_ms, excluded.accuracy_class, excluded.share)
+       excluded.frozen_after_ms, excluded.cadence_ms, excluded.accuracy_class, excluded.share, excluded.direction,
+       excluded.watch_nights)
 """
 _PARENTS: LiteralString = """
 UPDATE meter SET parent_id = parent.id
@@ -95,11 +106,28 @@ FROM jsonb_to_recordset(%(parts)s) AS p (id text, parent text)
 LEFT JOIN meter AS parent ON parent.site_id = %(site)s AND parent.key = p.parent
 WHERE meter.site_id = %(site)s AND meter.key = p.id AND meter.parent_id IS DISTINCT FROM parent.id
 """
+_VIRTUAL_METERS: LiteralString = """
+INSERT INTO virtual_meter AS v (site_id, key, name, resource, canonical_unit, line_id, parent, terms)
+SELECT %(site)s, p.id, coalesce(p.name, p.id), p.resource, p.unit, line.id, p.parent, p.terms
+FROM jsonb_to_recordset(%(parts)s) AS p (
+    id text, name text, resource text, unit text, line text, parent text, terms jsonb)
+LEFT JOIN line ON line.site_id = %(site)s AND line.key = p.line
+ON CONFLICT (site_id, key) DO UPDATE
+SET name = excluded.name, resource = excluded.resource, canonical_unit = excluded.canonical_unit,
+    line_id = excluded.line_id, parent = excluded.parent, terms = excluded.terms
+"""
+# Meters and virtual meters share one name space, also with those of earlier models, of which nothing is removed.
+_NAMED_TWICE: LiteralString = """
+SELECT 'meter', key FROM meter WHERE site_id = %(site)s AND key = ANY (%(virtual_meters)s)
+UNION ALL SELECT 'virtual meter', key FROM virtual_meter WHERE site_id = %(site)s AND key = ANY (%(meters)s)
+ORDER BY 1, 2
+"""
 _LEFT_OVER: LiteralString = """
 SELECT 'line', key FROM line WHERE site_id = %(site)s AND key <> ALL (%(lines)s)
 UNION ALL SELECT 'product', key FROM product WHERE site_id = %(site)s AND key <> ALL (%(products)s)
 UNION ALL SELECT 'agent', key FROM agent WHERE site_id = %(site)s AND key <> ALL (%(agents)s)
 UNION ALL SELECT 'meter', key FROM meter WHERE site_id = %(site)s AND key <> ALL (%(meters)s)
+UNION ALL SELECT 'virtual meter', key FROM virtual_meter WHERE site_id = %(site)s AND key <> ALL (%(virtual_meters)s)
 ORDER BY 1, 2
 """
 # Readings are stored in the meter's own unit and mean something else once it changes. A scan of all readings for one
@@ -112,7 +140,7 @@ FROM meter AS m JOIN jsonb_to_recordset(%(parts)s) AS p (
 WHERE m.site_id = %(site)s
   AND ((m.resource, m.kind, m.unit, m.conversion) IS DISTINCT FROM (p.resource, p.kind, p.unit, p.conversion)
        OR (m.kind = 'interval' AND m.interval_ms IS DISTINCT FROM p.interval))
-  AND (EXISTS (SELECT FROM open_end AS r WHERE r.meter_id = m.id)
+  AND (EXISTS (SELECT FROM rolled_meter AS r WHERE r.meter_id = m.id)
        OR EXISTS (SELECT FROM consumption AS c WHERE c.meter_id = m.id)
        OR EXISTS (SELECT FROM pending AS d WHERE d.meter_id = m.id)
        OR EXISTS (SELECT FROM reading AS r WHERE r.meter_id = m.id
@@ -129,25 +157,13 @@ WHERE m.site_id = %(site)s
       IS DISTINCT FROM (p.max_gap, p.register_width, p.rated_maximum, p.dip_window, p.frozen_after)
 """
 _TAKE_TURN: LiteralString = "SELECT pg_advisory_xact_lock(%(turn)s)"
-# All that a meter's consumption was computed from, a week at a time: from its first quarter to its last, or to where
-# it fell silent. A rate with too long gaps has readings without any quarters; they may begin with the oldest reading.
+# All that a meter's consumption was computed from, a week at a time.
 _COMPUTE_AGAIN: LiteralString = """
 INSERT INTO pending (meter_id, from_at, to_at)
-SELECT s.meter_id, week, least(week + interval '168 hours', s.till)
-FROM (
-    SELECT m.id AS meter_id, coalesce(c.first, (SELECT min(at) FROM reading)) AS since,
-           greatest(c.last + interval '15 minutes', coalesce(e.final_to, p.computed_to)) AS till
-    FROM meter AS m CROSS JOIN rollup_progress AS p LEFT JOIN open_end AS e ON e.meter_id = m.id
-    CROSS JOIN LATERAL (
-        SELECT min(quarter) AS first, max(quarter) AS last FROM consumption WHERE meter_id = m.id
-    ) AS c
-    WHERE m.id = ANY (%(meters)s)
-      AND (c.first IS NOT NULL
-           OR (m.kind = 'rate'
-               AND (e.final_to IS NOT NULL
-                    OR EXISTS (SELECT FROM reading AS r WHERE r.meter_id = m.id
-                               AND r.at >= p.computed_to - interval '168 hours' AND r.at < p.computed_to))))
-) AS s CROSS JOIN LATERAL generate_series(s.since, s.till, interval '168 hours') AS week
+SELECT m.meter_id, week, least(week + interval '168 hours', p.closed_to)
+FROM rolled_meter AS m CROSS JOIN rollup_progress AS p
+CROSS JOIN LATERAL generate_series(m.first_at, p.closed_to, interval '168 hours') AS week
+WHERE m.meter_id = ANY (%(meters)s)
 """
 _PRODUCT_UNIT_IN_USE: LiteralString = """
 SELECT product.key, product.unit
@@ -163,13 +179,15 @@ def apply_site_model(connection: Connection, model: SiteModel) -> list[str]:
 
     Nothing is removed. Returned are the parts that the database has and the model has not, such as
     `meter oven-gas`, for a person to decide upon. The history of a meter whose rules change
-    (`max_gap`, `rated_maximum` …) is put down to be rolled up again.
+    (`max_gap`, `rated_maximum` …) is put down to be rolled up again. What the model leaves out of a meter is as its
+    agent offers it.
 
     Raises ModelRefusedError when the model contradicts itself, or changes what stored readings mean (the unit,
     kind, interval or resource of a meter that has readings, the unit of a product that was made).
     """
     check_site_model(model)
-    steps = _steps(model)
+    reports = connection.execute(OFFERS, {"organisation": model.organisation.id, "site": model.site.id}).fetchall()
+    steps = _steps(with_offered_settings(model, parse_offers((agent, report) for agent, report, _ in reports)))
     rows: list[TupleRow] | None = None
     with connection.transaction():
         while isinstance(step := _advance(steps, rows), Step):
@@ -220,7 +238,15 @@ def _steps(model: SiteModel) -> Steps:
     organisation: dict[str, Any] = {"key": model.organisation.id, "name": model.organisation.name}
     yield Step(statement=_ORGANISATION, values=organisation)
     owner = _only((yield Step(statement=_ORGANISATION_ID, values=organisation)))
-    place = {"organisation": owner, "key": model.site.id, "name": model.site.name, "time_zone": model.site.time_zone}
+    place = {
+        "organisation": owner,
+        "key": model.site.id,
+        "name": model.site.name,
+        "time_zone": model.site.time_zone,
+        "fiscal_year_start": model.site.fiscal_year_start,
+        "shifts": Jsonb([shift.model_dump(mode="json") for shift in model.site.shifts]),
+        "holidays": sorted(set(model.site.holidays)),
+    }
     yield Step(statement=_SITE, values=place)
     site = _only((yield Step(statement=_SITE_ID, values=place)))
     meters = {"site": site, "parts": Jsonb(_meters(model))}
@@ -229,6 +255,9 @@ def _steps(model: SiteModel) -> Steps:
         meters=(yield Step(statement=_CHANGED_IN_USE, values=meters)) or [],
         products=(yield Step(statement=_PRODUCT_UNIT_IN_USE, values=products)) or [],
     )
+    groups = ("lines", "products", "agents", "meters", "virtual_meters")
+    keys = {group: [part.id for part in getattr(model, group)] for group in groups}
+    _refuse_double_names((yield Step(statement=_NAMED_TWICE, values={"site": site, **keys})) or [])
     changed = [number for (number,) in (yield Step(statement=_CHANGED_RULES, values=meters)) or []]
     if changed:
         # A step of the roll-up that began with the old rule is over then, and the next one begins with the new.
@@ -239,8 +268,7 @@ def _steps(model: SiteModel) -> Steps:
     yield Step(statement=_AGENTS, values={"site": site, "parts": _parts(model, "agents")})
     yield Step(statement=_METERS, values=meters)
     yield Step(statement=_PARENTS, values=meters)
-    groups = ("lines", "products", "agents", "meters")
-    keys = {group: [part.id for part in getattr(model, group)] for group in groups}
+    yield Step(statement=_VIRTUAL_METERS, values={"site": site, "parts": _parts(model, "virtual_meters")})
     left_over = (yield Step(statement=_LEFT_OVER, values={"site": site, **keys})) or []
     return [f"{what} {key}" for what, key in left_over]
 
@@ -260,6 +288,13 @@ def _refuse_changed_meaning(*, meters: Sequence[TupleRow], products: Sequence[Tu
     ]
     if found:
         raise ModelRefusedError(found)
+
+
+def _refuse_double_names(rows: Sequence[TupleRow]) -> None:
+    if rows:
+        raise ModelRefusedError(
+            [f"{key} is the id of a {what} from before, which is not removed; choose another id" for what, key in rows]
+        )
 
 
 def _only(rows: list[TupleRow] | None) -> int:

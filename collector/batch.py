@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,14 +14,15 @@ from collector.decode import (
     Ignored,
     Incoming,
     ReadingsMessage,
-    Reason,
     Refused,
     ReportMessage,
     RunsMessage,
 )
 from collector.meter_index import UNKNOWN_METER, WRONG_UNIT, MeterColumns, MeterIndex
+from collector.quarantine import QuarantineEntry, quarantine_rows, quarantine_runs, readings_payload
+from schemas.quarantine import Reason
 from schemas.topics import AgentAddress, Kind
-from schemas.wire import FIRST_INSTANT, JSON_TYPE, Readings, RunSpan, SingleReading, Status
+from schemas.wire import FIRST_INSTANT, JSON_TYPE, Status
 
 PLAIN_EPOCH = ""
 """The ledger's epoch for readings that came without one; no agent can send it."""
@@ -35,26 +35,6 @@ class Place:
     address: AgentAddress
     epoch: str
     seq: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineEntry:
-    """Something that can't be stored, and why. `payload` is a message that can be sent again as it stands."""
-
-    reason: Reason
-    detail: str
-    topic: str
-    address: AgentAddress | None
-    epoch: str | None
-    seq: int | None
-    readings: int
-    content_type: str
-    payload: bytes
-
-    @property
-    def digest(self) -> bytes:
-        """The same refused bytes on the same topic are one entry, however often they come."""
-        return hashlib.sha256(b"\0".join((self.topic.encode(), self.reason.encode(), self.payload))).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +67,15 @@ _NO_ROWS = ReadingRows(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The quarantine entry that a message was replayed from. `counted`: its readings that the ledger counts there."""
+
+    id: int
+    digest: bytes
+    counted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """One message after the checks: its place, how many readings it brought, and what was refused of them."""
 
@@ -94,6 +83,7 @@ class Checked:
     readings: int
     message: ReadingsMessage | RunsMessage | ReportMessage | None
     quarantined: tuple[QuarantineEntry, ...] = ()
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,21 +153,6 @@ def _check_runs(message: RunsMessage, *, latest: int) -> Checked:
     return Checked(place=place, readings=0, message=replace(message, runs=runs), quarantined=(entry,))
 
 
-def quarantine_runs(message: RunsMessage, spans: Sequence[RunSpan], reason: Reason, detail: str) -> QuarantineEntry:
-    """Some runs of a message as an entry whose payload is a message of just these."""
-    return QuarantineEntry(
-        reason=reason,
-        detail=detail,
-        topic=message.address.topic(Kind.RUNS),
-        address=message.address,
-        epoch=message.runs.epoch,
-        seq=message.runs.seq,
-        readings=0,
-        content_type=JSON_TYPE,
-        payload=message.runs.model_copy(update={"runs": list(spans)}).model_dump_json().encode(),
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The instants that a reading may have, both included (Unix milliseconds)."""
@@ -233,47 +208,6 @@ def _refuse_rows(
     return entries
 
 
-def quarantine_rows(message: ReadingsMessage, rows: NDArray[np.intp], reason: Reason, detail: str) -> QuarantineEntry:
-    """Some readings of a message as an entry whose payload is a message of just these."""
-    return QuarantineEntry(
-        reason=reason,
-        detail=detail,
-        topic=message.address.topic(Kind.READINGS),
-        address=message.address,
-        epoch=message.epoch,
-        seq=message.seq,
-        readings=len(rows),
-        content_type=JSON_TYPE,
-        payload=_subset(message, rows),
-    )
-
-
-def _subset(message: ReadingsMessage, rows: NDArray[np.intp]) -> bytes:
-    # Non-finite values stand as NaN and Infinity, outside strict JSON: what came is kept as it came.
-    if message.epoch is None or message.seq is None:
-        single = SingleReading.model_construct(
-            meter=message.meters[0],
-            at=int(message.at[0]),
-            value=float(message.value[0]),
-            unit=message.units[0],
-            quality=int(message.quality[0]),
-        )
-        return single.model_dump_json(exclude_none=True).encode()
-    used, meter = np.unique(message.meter[rows], return_inverse=True)
-    subset = Readings.model_construct(
-        epoch=message.epoch,
-        seq=message.seq,
-        sent_at=message.sent_at,
-        meters=[message.meters[i] for i in used],
-        units=[message.units[i] for i in used],
-        meter=meter.tolist(),
-        at=message.at[rows].tolist(),
-        value=message.value[rows].tolist(),
-        quality=message.quality[rows].tolist(),
-    )
-    return subset.model_dump_json().encode()
-
-
 def _detail(message: ReadingsMessage, index: MeterIndex, rows: NDArray[np.intp], reason: Reason, latest: int) -> str:
     names = [message.meters[i] for i in np.unique(message.meter[rows])]
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -303,7 +237,8 @@ def unstorable(item: Decoded, detail: str) -> Decoded:
     match item:
         case ReadingsMessage():
             rows = np.arange(len(item.meter))
-            kind, payload, epoch, seq, readings = Kind.READINGS, _subset(item, rows), item.epoch, item.seq, len(rows)
+            kind, payload = Kind.READINGS, readings_payload(item, rows)
+            epoch, seq, readings = item.epoch, item.seq, len(rows)
         case RunsMessage():
             kind, payload = Kind.RUNS, item.runs.model_dump_json().encode()
             epoch, seq, readings = item.runs.epoch, item.runs.seq, 0

@@ -23,6 +23,7 @@ from collector.connection import TRANSIENT, connect
 from collector.decode import Decoded
 from collector.meter_index import MeterIndex, load_meter_index
 from collector.metrics import CollectorMetrics
+from collector.replay import is_replay_asked_for, replay_step
 from collector.settings import CollectorSettings
 from collector.store import StaleModelError, Written, add_up, write_batch
 from collector.subscriber import Confirmation, Subscriber
@@ -32,6 +33,7 @@ _LOG = structlog.get_logger(__name__)
 _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LOOK_UP_SECONDS = 0.5
 """How long a thread waits for work before it looks whether it should stop."""
+_LOOK_FOR_REPLAYS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,13 @@ class Collector:
             share_group=settings.share_group,
             receive_maximum=settings.receive_maximum,
             buffer=self._buffer,
+            clock_ms=clock_ms,
         )
         self._gathered: queue.Queue[_Gathered] = queue.Queue(maxsize=1)
         self._connection: psycopg.Connection | None = None
         self._index: MeterIndex | None = None
         self._is_stopping = threading.Event()
+        self._look_for_replays_at = 0.0
 
     def run(self) -> None:
         """Work until `stop` is called. Raises SetupError when the database is not ours to write to."""
@@ -82,6 +86,7 @@ class Collector:
         gathering = gatherers.submit(self._gather_all)
         try:
             while not self._is_stopping.is_set():
+                self._replay()
                 try:
                     gathered = self._gathered.get(timeout=_LOOK_UP_SECONDS)
                 except queue.Empty:
@@ -196,6 +201,43 @@ class Collector:
             except StaleModelError:
                 # The site model moved: look again at what it says now.
                 self._index = None
+
+    def _replay(self) -> None:
+        """One step of what somebody asked to be replayed, so that what is new waits for no more than that."""
+        if time.monotonic() < self._look_for_replays_at:
+            return
+        self._look_for_replays_at = time.monotonic() + _LOOK_FOR_REPLAYS_SECONDS
+        try:
+            self._replay_once()
+        except StaleModelError:
+            self._index = None
+            self._look_for_replays_at = 0.0
+        except TRANSIENT as error:
+            # Nothing of the step is done; it is tried again.
+            self._drop_connection()
+            self._look_for_replays_at = time.monotonic() + _RETRY_SECONDS[-1]
+            _LOG.warning("database away, replaying later", action="replay", error=str(error).strip())
+
+    def _replay_once(self) -> None:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings.database_url, role="collector")
+            self._index = None
+        if not is_replay_asked_for(self._connection):
+            return
+        self._index = self._index or load_meter_index(self._connection)
+        step = replay_step(
+            self._connection,
+            self._index,
+            now_ms=self._clock_ms(),
+            future_tolerance_ms=self._settings.future_tolerance_ms,
+        )
+        if step is not None:
+            self._look_for_replays_at = 0.0
+            self.metrics.replayed.inc(step.tried)
+            if step.written is not None:
+                self.metrics.stored.inc(step.written.stored)
+                self.metrics.repeated.inc(step.written.repeated)
+                self.metrics.late.inc(step.written.late)
 
     def _drop_connection(self) -> None:
         if self._connection is not None:

@@ -31,8 +31,10 @@ def connect(database_url: str, *, role: str) -> psycopg.Connection:
         tcp_user_timeout=30_000,
     )
     connection.execute(_NOTICE_A_DEAD_CLIENT)
-    ready = connection.execute("SELECT to_regclass('reading') IS NOT NULL AND to_regclass('ledger') IS NOT NULL")
+    ready = connection.execute(
+        "SELECT to_regclass('reading') IS NOT NULL AND to_regclass('quarantine_replay') IS NOT NULL"
+    )
     if ready.fetchone() != (True,):
         connection.close()
-        raise SetupError("the database has no Afkobling schema; run `afkobling db migrate` first")
+        raise SetupError("the database has no Afkobling schema, or an older one; run `afkobling db migrate` first")
     return connection

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from schemas import arrow
-from schemas.topics import AgentAddress, ForeignTopicError, Kind, parse_topic
+from schemas.quarantine import Reason
+from schemas.topics import AgentAddress, ForeignTopicError, Kind, is_alerts_topic, parse_topic
 from schemas.wire import (
     ARROW_TYPE,
     EPOCH_PATTERN,
@@ -32,32 +32,17 @@ from schemas.wire import (
 _EPOCH = re.compile(EPOCH_PATTERN)
 
 
-class Reason(StrEnum):
-    """Why something went to quarantine; a technician meets these words on the page."""
-
-    FOREIGN_TOPIC = "foreign topic"
-    OVERSIZED = "oversized message"
-    MALFORMED = "malformed message"
-    WRONG_VERSION = "wrong schema version"
-    UNKNOWN_AGENT = "unknown agent"
-    UNKNOWN_METER = "unknown meter"
-    WRONG_UNIT = "wrong unit"
-    NOT_A_NUMBER = "value is not a finite number"
-    OUT_OF_RANGE = "value beyond what can be stored"
-    FUTURE = "time in the future"
-    TOO_OLD = "time before 2000"
-    CONFLICT = "another value for the same instant"
-    UNKNOWN_LINE = "unknown line or product"
-    UNSTORABLE = "refused by the database"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """A message as the broker delivered it."""
+    """A message as the broker delivered it.
+
+    `arrived_ms` is our clock then; None for a message that the broker had kept, of which nobody knows how old it is.
+    """
 
     topic: str
     payload: bytes
     content_type: str | None = None
+    arrived_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +71,11 @@ class RunsMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportMessage:
-    """What an agent says of itself: its status, or the meters that it offers."""
+    """What an agent says of itself: its status, or the meters that it offers. `arrived_ms` as in `Incoming`."""
 
     address: AgentAddress
     report: Status | Meters
+    arrived_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +93,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
-    """Nothing to keep: our own `stored` coming back, or a retained report being cleared."""
+    """Nothing to keep: our own `stored` or alerts coming back, or a retained report being cleared."""
 
 
 Decoded = ReadingsMessage | RunsMessage | ReportMessage | Refused | Ignored
@@ -118,14 +104,16 @@ def _address_and_kind(topic: str) -> tuple[AgentAddress, Kind]:
     return parse_topic(topic)
 
 
-def decode(incoming: Incoming) -> Decoded:
+def decode(incoming: Incoming, *, most_bytes: int = MAX_PAYLOAD_BYTES) -> Decoded:
     """Never raises for bad input: what can't be decoded comes back as `Refused`."""
     try:
         address, kind = _address_and_kind(incoming.topic)
     except ForeignTopicError as error:
+        if is_alerts_topic(incoming.topic):
+            return Ignored()
         return Refused(incoming=incoming, reason=Reason.FOREIGN_TOPIC, detail=str(error))
-    if len(incoming.payload) > MAX_PAYLOAD_BYTES:
-        detail = f"{len(incoming.payload)} bytes; the limit is {MAX_PAYLOAD_BYTES}; send smaller batches"
+    if len(incoming.payload) > most_bytes:
+        detail = f"{len(incoming.payload)} bytes; the limit is {most_bytes}; send smaller batches"
         return _refuse(incoming, address, Reason.OVERSIZED, detail)
     try:
         return _decode_kind(incoming, address, kind)
@@ -149,7 +137,8 @@ def _decode_kind(incoming: Incoming, address: AgentAddress, kind: Kind) -> Decod
         case Kind.METERS:
             return ReportMessage(address=address, report=Meters.model_validate_json(incoming.payload))
         case Kind.STATUS:
-            return ReportMessage(address=address, report=Status.model_validate_json(incoming.payload))
+            status = Status.model_validate_json(incoming.payload)
+            return ReportMessage(address=address, report=status, arrived_ms=incoming.arrived_ms)
         case Kind.STORED:
             return Ignored()
 

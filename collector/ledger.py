@@ -40,7 +40,8 @@ _UPDATE: LiteralString = """
         messages = ledger.messages + k.messages,
         readings = ledger.readings + k.stored + k.repeated + k.quarantined,
         stored = ledger.stored + k.stored, repeated = ledger.repeated + k.repeated,
-        quarantined = ledger.quarantined + k.quarantined, last_at = now()
+        quarantined = ledger.quarantined + k.quarantined,
+        last_at = CASE WHEN k.messages > 0 THEN now() ELSE ledger.last_at END
     FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[],
                 %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::int8[])
         AS k(organisation, site, agent, epoch, stored_seq, highest_seq, messages, stored, repeated, quarantined,
@@ -104,7 +105,7 @@ class LedgerEntry:
     @property
     def is_changed(self) -> bool:
         """Whether there is something to write back."""
-        return bool(self.messages or self.adopted or self.stored or self.quarantined)
+        return bool(self.messages or self.adopted or self.stored or self.repeated or self.quarantined)
 
     def _close_up(self) -> None:
         while self.stored_seq + 1 in self.ahead:

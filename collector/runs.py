@@ -7,8 +7,9 @@ from typing import LiteralString
 
 import psycopg
 
-from collector.batch import QuarantineEntry, quarantine_runs
-from collector.decode import Reason, ReportMessage, RunsMessage
+from collector.decode import ReportMessage, RunsMessage
+from collector.quarantine import QuarantineEntry, quarantine_runs
+from schemas.quarantine import Reason
 from schemas.topics import Kind
 from schemas.wire import RunSpan, Status
 
@@ -39,40 +40,53 @@ _KNOWN: LiteralString = """
 """
 _UPSERT_REPORTS: dict[Kind, LiteralString] = {
     Kind.STATUS: """
-        INSERT INTO agent_report (organisation, site, agent, status, status_at)
-        VALUES (%s, %s, %s, %s, to_timestamp(%s / 1000.0))
+        INSERT INTO agent_report (organisation, site, agent, status, status_at, heard_at, clock_ahead_ms)
+        VALUES (%(organisation)s, %(site)s, %(agent)s, %(body)s, to_timestamp(%(at)s / 1000.0),
+                to_timestamp(%(arrived)s::int8 / 1000.0), %(ahead)s)
         ON CONFLICT (organisation, site, agent) DO UPDATE SET
             status = CASE WHEN excluded.status ? 'outbox' THEN excluded.status
                           ELSE agent_report.status || excluded.status END,
-            status_at = excluded.status_at
+            status_at = excluded.status_at,
+            heard_at = coalesce(excluded.heard_at, agent_report.heard_at),
+            clock_ahead_ms = coalesce(excluded.clock_ahead_ms, agent_report.clock_ahead_ms)
     """,
     Kind.METERS: """
         INSERT INTO agent_report (organisation, site, agent, offered_meters, offered_at)
-        VALUES (%s, %s, %s, %s, to_timestamp(%s / 1000.0))
+        VALUES (%(organisation)s, %(site)s, %(agent)s, %(body)s, to_timestamp(%(at)s / 1000.0))
         ON CONFLICT (organisation, site, agent) DO UPDATE SET
             offered_meters = excluded.offered_meters, offered_at = excluded.offered_at
     """,
 }
 
+_REPORTED_AT: LiteralString = """
+    SELECT (extract(epoch FROM status_at) * 1000)::int8, (extract(epoch FROM offered_at) * 1000)::int8
+    FROM agent_report WHERE (organisation, site, agent) = (%s, %s, %s)
+"""
 
-def write_runs(cursor: psycopg.Cursor, messages: Sequence[RunsMessage]) -> list[QuarantineEntry]:
-    """Enter runs of known lines and products; the rest comes back for quarantine, a run at a time."""
+
+def write_runs(
+    cursor: psycopg.Cursor, messages: Sequence[tuple[int, RunsMessage]]
+) -> list[tuple[int, QuarantineEntry]]:
+    """Enter runs of known lines and products; the rest comes back for quarantine, a run at a time.
+
+    Each message stands beside its number, which comes back with what is refused of it.
+    """
     if not messages:
         return []
-    sites = list({(m.address.organisation, m.address.site) for m in messages})
+    sites = list({(m.address.organisation, m.address.site) for _, m in messages})
     known = set(
         cursor.execute(_KNOWN, {"organisations": [o for o, _ in sites], "sites": [s for _, s in sites]}).fetchall()
     )
     rows: dict[tuple[str, str, str, str], tuple[object, ...]] = {}
     said_at: dict[tuple[str, str, str, str], int] = {}
     refused = []
-    for message in messages:
+    for number, message in messages:
         place = (message.address.organisation, message.address.site)
         for span in message.runs.runs:
             if (*place, span.line, None) not in known:
-                refused.append(_refuse(message, span, f"line {span.line!r}"))
+                refused.append((number, _refuse(message, span, f"line {span.line!r}")))
             elif span.product is not None and (*place, None, span.product) not in known:
-                refused.append(_refuse(message, span, f"product {span.product!r}"))
+                refused.append((number, _refuse(message, span, f"product {span.product!r}")))
             else:
                 key, said = (*place, span.line, span.run), message.runs.sent_at
                 # One statement can't touch a row twice: the latest word about a run is the one that goes in.
@@ -91,11 +105,40 @@ def _refuse(message: RunsMessage, span: RunSpan, what: str) -> QuarantineEntry:
     return quarantine_runs(message, [span], Reason.UNKNOWN_LINE, detail)
 
 
+def is_news(cursor: psycopg.Cursor, message: ReportMessage) -> bool:
+    """Whether the agent has not said something later of itself, which an old message must not replace."""
+    address, report = message.address, message.report
+    values = [address.organisation, address.site, address.agent]
+    known_at, offered_at = cursor.execute(_REPORTED_AT, values).fetchone() or (None, None)
+    latest = known_at if isinstance(report, Status) else offered_at
+    return latest is None or report.at > latest
+
+
 def write_reports(cursor: psycopg.Cursor, messages: Sequence[ReportMessage]) -> None:
     """Keep each agent's latest status and offered meters. The last will says only `offline`: the rest is kept."""
     for message in sorted(messages, key=lambda message: str(message.address)):
         kind = Kind.STATUS if isinstance(message.report, Status) else Kind.METERS
         # The last will was written when the agent connected; its instant says nothing about when the line went dead.
         address, report = message.address, message.report
-        body = report.model_dump_json(exclude_none=True)
-        cursor.execute(_UPSERT_REPORTS[kind], [address.organisation, address.site, address.agent, body, report.at])
+        values = {
+            "organisation": address.organisation,
+            "site": address.site,
+            "agent": address.agent,
+            "body": report.model_dump_json(exclude_none=True),
+            "at": report.at,
+            "arrived": message.arrived_ms,
+            "ahead": _clock_ahead_ms(message),
+        }
+        cursor.execute(_UPSERT_REPORTS[kind], values)
+
+
+def _clock_ahead_ms(message: ReportMessage) -> int | None:
+    """How far the agent's clock was ahead of ours when it spoke; None where the message can't tell.
+
+    Only a status that came straight from the agent tells: one that the broker had kept is of any age, and the last will
+    was written when the agent connected.
+    """
+    report = message.report
+    if message.arrived_ms is None or not isinstance(report, Status) or report.outbox is None:
+        return None
+    return report.at - message.arrived_ms

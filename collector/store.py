@@ -6,7 +6,7 @@ After it is committed the batch may be acknowledged; before that nothing of it i
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -15,10 +15,14 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import errors
 
-from collector.batch import Batch, Checked, Place, QuarantineEntry, ReadingRows, encode_readings, quarantine_rows
-from collector.decode import ReadingsMessage, Reason, ReportMessage, RunsMessage
+from collector.batch import Batch, Checked, Place, ReadingRows, encode_readings
+from collector.counting import Came, Refusal, Settlement, count_message
+from collector.decode import ReadingsMessage, ReportMessage, RunsMessage
 from collector.ledger import Ledger, LedgerKey, lock_ledger, write_ledger
-from collector.runs import write_reports, write_runs
+from collector.quarantine import QuarantineEntry, quarantine_rows
+from collector.quarantine_store import settle, take_back, write_refusals
+from collector.runs import is_news, write_reports, write_runs
+from schemas.quarantine import Reason
 from schemas.wire import Status
 
 ROLLUP_GATE = 0x41464B_01
@@ -46,12 +50,6 @@ _INSERT_STAGED: LiteralString = """
 _FIND_STAGED: LiteralString = """
     SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, reading.value
     FROM stage JOIN reading USING (at, meter_id)
-"""
-_QUARANTINE: LiteralString = """
-    INSERT INTO quarantine (reason, detail, topic, organisation, site, agent, epoch, seq, readings, content_type,
-                            payload, digest)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT (digest) DO UPDATE SET times = quarantine.times + 1
 """
 _PENDING: LiteralString = """
     INSERT INTO pending (meter_id, from_at, to_at)
@@ -105,17 +103,16 @@ def write_batch(connection: psycopg.Connection, batch: Batch, *, model_version: 
         is_new = np.array([_is_new(message, ledger) for message in batch.messages], dtype=np.bool_)
         # A redelivered message is written again all the same: that is a no-op, unless its number was used twice.
         outcome = _write_rows(connection, cursor, batch)
-        new = [message for message, fresh in zip(batch.messages, is_new, strict=True) if fresh]
-        quarantined = [entry for message in batch.messages for entry in message.quarantined]
-        quarantined += outcome.conflicts
-        quarantined += write_runs(cursor, [m.message for m in new if isinstance(m.message, RunsMessage)])
-        _write_quarantine(cursor, quarantined)
-        _enter_counts(ledger, batch, is_new, outcome)
-        write_reports(cursor, [m.message for m in new if isinstance(m.message, ReportMessage)])
+        refused = [(i, entry) for i, message in enumerate(batch.messages) for entry in message.quarantined]
+        refused += outcome.conflicts
+        heard = [(i, m) for i, m in enumerate(batch.messages) if is_new[i] or m.origin is not None]
+        refused += write_runs(cursor, [(i, m.message) for i, m in heard if isinstance(m.message, RunsMessage)])
+        _write_quarantine(cursor, ledger, batch, is_new, outcome, refused)
+        write_reports(cursor, _reports(cursor, [message for _, message in heard]))
         late = _write_pending(cursor, batch.rows, closed_to_ms)
         write_ledger(cursor, ledger)
     reasons: Counter[str] = Counter()
-    for entry in quarantined:
+    for _, entry in refused:
         reasons[entry.reason] += max(entry.readings, 1)
     return Written(
         stored=int(outcome.is_stored.sum()),
@@ -144,16 +141,29 @@ def _claims(messages: Sequence[Checked]) -> dict[LedgerKey, int]:
 
 
 def _is_new(message: Checked, ledger: Ledger) -> bool:
-    return message.place is None or ledger.entry(message.place).take(message.place.seq)
+    if message.place is None:
+        return True
+    # What was counted when it came is not entered again, although a plain reading has no seq to tell it by.
+    was_counted = message.origin is not None and message.origin.counted > 0
+    return not was_counted and ledger.entry(message.place).take(message.place.seq)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
-    """What became of each row: stored, repeated (already there with that value), or in conflict."""
+    """What became of each row: stored, repeated (already there with that value), or in conflict.
+
+    `conflicts` stand beside the number of the message that they came with.
+    """
 
     is_stored: NDArray[np.bool_]
     is_repeated: NDArray[np.bool_]
-    conflicts: list[QuarantineEntry]
+    conflicts: list[tuple[int, QuarantineEntry]]
+
+    def tally(self, batch: Batch) -> tuple[list[int], list[int]]:
+        """Readings stored and readings repeated, a number for each message."""
+        source, count = batch.rows.source, len(batch.messages)
+        stored, repeated = (np.bincount(source[rows], minlength=count) for rows in (self.is_stored, self.is_repeated))
+        return stored.tolist(), repeated.tolist()
 
 
 def _write_rows(connection: psycopg.Connection, cursor: psycopg.Cursor, batch: Batch) -> _Outcome:
@@ -199,8 +209,8 @@ def _write_staged(cursor: psycopg.Cursor, rows: ReadingRows, messages: Sequence[
 
 
 def _conflicts(
-    rows: ReadingRows, conflicting: NDArray[np.intp], messages: Sequence[Checked], held: dict[tuple[int, int], float]
-) -> list[QuarantineEntry]:
+    rows: ReadingRows, conflicting: NDArray[np.intp], messages: Sequence[Checked], held: Mapping[tuple[int, int], float]
+) -> list[tuple[int, QuarantineEntry]]:
     entries = []
     for source in np.unique(rows.source[conflicting]).tolist():
         message = messages[int(source)].message
@@ -213,7 +223,7 @@ def _conflicts(
             f"meter {message.meters[message.meter[picked[0]]]}: {rows.value[mine[0]]:g} came for an instant "
             f"that already holds {held[key]:g}; what is stored stays"
         )
-        entries.append(quarantine_rows(message, picked.astype(np.intp), Reason.CONFLICT, detail))
+        entries.append((int(source), quarantine_rows(message, picked.astype(np.intp), Reason.CONFLICT, detail)))
     return entries
 
 
@@ -222,51 +232,52 @@ def _copy(cursor: psycopg.Cursor, statement: LiteralString, stream: bytes) -> No
         copy.write(stream)
 
 
-def _write_quarantine(cursor: psycopg.Cursor, entries: Sequence[QuarantineEntry]) -> None:
-    if not entries:
-        return
-    # In one order for every collector, so that two of them never wait for each other.
-    entries = sorted(entries, key=lambda entry: entry.digest)
-    cursor.executemany(
-        _QUARANTINE,
-        [
-            (
-                entry.reason,
-                # PostgreSQL's text holds no NUL; the payload beside it is kept byte for byte.
-                entry.detail.replace("\0", "␀"),
-                entry.topic,
-                entry.address.organisation if entry.address else None,
-                entry.address.site if entry.address else None,
-                entry.address.agent if entry.address else None,
-                entry.epoch,
-                entry.seq,
-                entry.readings,
-                entry.content_type.replace("\0", "␀"),
-                entry.payload,
-                entry.digest,
-            )
-            for entry in entries
-        ],
-    )
-
-
-def _enter_counts(ledger: Ledger, batch: Batch, is_new: NDArray[np.bool_], outcome: _Outcome) -> None:
-    """Each reading once: of a redelivered message only what turned out not to be there already."""
-    source, count = batch.rows.source, len(batch.messages)
-    stored = np.bincount(source[outcome.is_stored], minlength=count)
-    repeated = np.bincount(source[outcome.is_repeated], minlength=count)
-    in_conflict = np.bincount(source[~outcome.is_stored & ~outcome.is_repeated], minlength=count)
+def _write_quarantine(
+    cursor: psycopg.Cursor,
+    ledger: Ledger,
+    batch: Batch,
+    is_new: NDArray[np.bool_],
+    outcome: _Outcome,
+    refused: Sequence[tuple[int, QuarantineEntry]],
+) -> None:
+    """Enter every message into the ledger, what was refused into the quarantine, and mark what was replayed."""
+    by_message: defaultdict[int, list[QuarantineEntry]] = defaultdict(list)
+    for i, entry in refused:
+        by_message[i].append(entry)
+    stored, repeated = outcome.tally(batch)
+    refusals: list[Refusal] = []
+    settlements: list[Settlement] = []
     for i, message in enumerate(batch.messages):
-        if message.place is None:
+        if is_new[i] and message.place is not None and message.origin is None and i not in by_message:
+            # Nearly all messages: worth a way of its own.
+            account = ledger.entry(message.place)
+            account.stored += stored[i]
+            account.repeated += repeated[i]
             continue
-        entry = ledger.entry(message.place)
-        entry.stored += int(stored[i])
-        if is_new[i]:
-            entry.repeated += int(repeated[i])
-            # Whatever came and is neither stored nor repeated stands in quarantine.
-            entry.quarantined += message.readings - int(stored[i]) - int(repeated[i])
-        elif stored[i]:
-            entry.quarantined += int(in_conflict[i])
+        came = Came(is_new=bool(is_new[i]), stored=stored[i], repeated=repeated[i], refused=tuple(by_message[i]))
+        counts = count_message(message, came)
+        taken_back = 0
+        if message.place is not None:
+            if not came.is_new and message.origin is None and came.stored:
+                taken_back = take_back(cursor, message.place, came.stored)
+            account = ledger.entry(message.place)
+            account.stored += counts.stored
+            account.repeated += counts.repeated
+            account.quarantined += counts.quarantined - taken_back
+        refusals += counts.refusals
+        if counts.settlement is not None:
+            settlements.append(counts.settlement)
+    settle(cursor, settlements)
+    write_refusals(cursor, refusals)
+
+
+def _reports(cursor: psycopg.Cursor, messages: Sequence[Checked]) -> list[ReportMessage]:
+    """What agents say of themselves; of what was replayed only what is newer than what is known."""
+    return [
+        message.message
+        for message in messages
+        if isinstance(message.message, ReportMessage) and (message.origin is None or is_news(cursor, message.message))
+    ]
 
 
 def _write_pending(cursor: psycopg.Cursor, rows: ReadingRows, closed_to_ms: int | None) -> int:

@@ -10,7 +10,9 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import paho.mqtt.client as mqtt
@@ -23,9 +25,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 from collector.buffer import Buffer, Delivery
-from collector.decode import Decoded, Incoming, ReadingsMessage, Reason, Refused, decode
+from collector.decode import Decoded, Incoming, ReadingsMessage, Refused, decode
 from collector.errors import SetupError
 from schemas.broker_url import parse_broker_url
+from schemas.quarantine import Reason
 from schemas.topics import ROOT, VERSION, AgentAddress, Kind
 from schemas.wire import JSON_TYPE, Stored
 
@@ -52,9 +55,17 @@ class Subscriber:
     """
 
     def __init__(
-        self, *, broker_url: str, client_id: str, share_group: str | None, receive_maximum: int, buffer: Buffer
+        self,
+        *,
+        broker_url: str,
+        client_id: str,
+        share_group: str | None,
+        receive_maximum: int,
+        buffer: Buffer,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._buffer = buffer
+        self._clock_ms = clock_ms
         self._share_group = share_group
         self._receive_maximum = receive_maximum
         self._connection = 0
@@ -214,6 +225,7 @@ class Subscriber:
             topic=message.topic,
             payload=bytes(message.payload),
             content_type=getattr(message.properties, "ContentType", None),
+            arrived_ms=None if message.retain else self._clock_ms(),
         )
         decoded = _decode_at_all_costs(incoming)
         self._buffer.put(

@@ -66,23 +66,37 @@ ServeProbes = Callable[[int, CollectorRegistry, Callable[[], list[str]]], Callab
 """Shows metrics, health and readiness on a port, and returns what ends that; how is not the agent's business."""
 
 
-def run(configuration: EdgeConfiguration, *, until_stored: bool, serve_probes: ServeProbes | None = None) -> int:
+def run(
+    configuration: EdgeConfiguration,
+    *,
+    until_stored: bool,
+    serve_probes: ServeProbes | None = None,
+    now_ms: Callable[[], int] = now_ms,
+) -> int:
     """Run until SIGTERM or SIGINT, or with `until_stored` until finite drivers ended and all is confirmed.
 
     Returns the exit status: 0, or 1 when a driver failed for good in a run that was to end by itself. Raises EdgeError
     when it cannot begin.
     """
-    return asyncio.run(_run_with_signals(configuration, until_stored=until_stored, serve_probes=serve_probes))
+    return asyncio.run(
+        _run_with_signals(configuration, until_stored=until_stored, serve_probes=serve_probes, now_ms=now_ms)
+    )
 
 
 async def _run_with_signals(
-    configuration: EdgeConfiguration, *, until_stored: bool, serve_probes: ServeProbes | None
+    configuration: EdgeConfiguration,
+    *,
+    until_stored: bool,
+    serve_probes: ServeProbes | None,
+    now_ms: Callable[[], int],
 ) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    return await run_agent(configuration, stop=stop, until_stored=until_stored, serve_probes=serve_probes)
+    return await run_agent(
+        configuration, stop=stop, until_stored=until_stored, serve_probes=serve_probes, now_ms=now_ms
+    )
 
 
 async def run_agent(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,6 +14,8 @@ from schemas.errors import PermanentError
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
+
+_BASE_60 = re.compile(r"[-+]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,16 @@ class ConfigurationError(PermanentError):
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key given twice, of which plain YAML would silently keep the last."""
+    """Refuses a key given twice, of which plain YAML would silently keep the last.
+
+    22:00 is a text, as in YAML 1.2; YAML 1.1 makes the number 1320 of it, and of 06:00 a text.
+    """
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
+        if kind is yaml.ScalarNode and implicit[0] and _BASE_60.fullmatch(value or ""):
+            return "tag:yaml.org,2002:str"
+        tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call] # PyYAML has no types here
+        return tag
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         seen: set[object] = set()

@@ -6,10 +6,11 @@ import json
 
 from pydantic import BaseModel
 
+from schemas.alerts import AlertMessage
 from schemas.site import SiteModel
 from schemas.wire import MESSAGES
 
-MODELS: dict[str, type[BaseModel]] = {**MESSAGES, "site": SiteModel}
+MODELS: dict[str, type[BaseModel]] = {**MESSAGES, "alert": AlertMessage, "site": SiteModel}
 
 
 def render() -> dict[str, str]:

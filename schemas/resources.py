@@ -28,6 +28,14 @@ class MeterKind(StrEnum):
     RATE = "rate"
 
 
+class Direction(StrEnum):
+    """Which way energy flows through a meter: to whom it is a part of, out of there again, or made there."""
+
+    IMPORT = "import"
+    EXPORT = "export"
+    GENERATION = "generation"
+
+
 class Quality(IntEnum):
     """What the source said of a reading. Anything but GOOD makes the consumption behind it estimated."""
 

@@ -7,15 +7,17 @@ from collections.abc import Collection, Iterable
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Self
-from unicodedata import category
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from schemas.calendar import Holiday, MonthDay, Shift, shift_problems
 from schemas.configuration import Problem, SelfChecking
 from schemas.durations import StoredSpanMs, at_most
-from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
+from schemas.parts import Label, Part, Positive
+from schemas.resources import PRODUCTION_TYPES, Direction, MeterKind, Resource, find_unit
 from schemas.topics import Key
+from schemas.virtual_meters import VirtualMeter, virtual_problems
 
 DEFAULT_MAX_GAP_MS = 30 * 60_000
 DEFAULT_DIP_WINDOW_MS = 60 * 60_000
@@ -40,25 +42,7 @@ def _known_zone(name: str) -> str:
     return name
 
 
-def _printable(text: str) -> str:
-    for character in text:
-        if category(character) in {"Cc", "Zl", "Zp"}:
-            raise ValueError(f"holds a character that can't be shown, U+{ord(character):04X}; remove it")
-    return text
-
-
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
-Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Part(BaseModel):
-    """Whatever has a key and a name. Unknown settings are refused: a misspelt one would be silently ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: Key
-    name: Label | None = None
 
 
 class Organisation(Part):
@@ -66,7 +50,15 @@ class Organisation(Part):
 
 
 class Site(Part):
+    """Where it is, and its calendar: days, months and years are those of `time_zone`.
+
+    `fiscal_year_start` is a month and a day; on `holidays` no shift begins.
+    """
+
     time_zone: ZoneName
+    fiscal_year_start: MonthDay = "01-01"
+    shifts: list[Shift] = Field(default_factory=list)
+    holidays: list[Holiday] = Field(default_factory=list)
 
 
 class Line(Part):
@@ -125,7 +117,11 @@ class Meter(Part):
     (100000 for five digits); `rated_maximum` the most that it can count, in `unit` an hour (for a rate: in `unit`);
     `max_gap` the longest silence that is still measured; `dip_window` how long a register may stay below its old value
     and still be believed to come back; `frozen_after` how long it may stand still while its line runs; `cadence` how
-    often it is expected to speak; `accuracy_class` in percent.
+    often it is expected to speak; `accuracy_class` in percent; `watch_nights`: more than usual at
+    night is told as a leak.
+
+    `direction` of an energy meter: `generation` adds to what the site uses, `export` takes away from it. Behind a
+    parent that counts import, either one is fed into or out of that place, and is no part of what the parent counts.
     """
 
     agent: Key
@@ -144,6 +140,8 @@ class Meter(Part):
     frozen_after: Annotated[StoredSpanMs, at_most(LONGEST_GAP)] | None = None
     cadence: Annotated[StoredSpanMs, at_most(LONGEST_GAP)] | None = None
     accuracy_class: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    direction: Direction = Direction.IMPORT
+    watch_nights: bool = True
     share: Share | None = None
 
     @field_validator("unit")
@@ -170,6 +168,10 @@ class Meter(Part):
             raise ValueError("kind interval needs `interval`: the span of each value, as in 15min")
         if self.register_width is not None and self.kind is not MeterKind.COUNTER:
             raise ValueError(f"only a counter has a register; remove `register_width` from this {self.kind}")
+        if self.direction is not Direction.IMPORT and self.resource is not Resource.ENERGY:
+            raise ValueError(
+                f"only energy is exported or generated; remove `direction` from this meter of {self.resource}"
+            )
         if self.resource is Resource.PRODUCTION and self.carrier not in PRODUCTION_TYPES:
             raise ValueError(
                 f"a production meter's carrier is one of {', '.join(PRODUCTION_TYPES)}: "
@@ -199,18 +201,24 @@ class SiteModel(SelfChecking):
     products: list[Product] = Field(default_factory=list)
     agents: list[Agent] = Field(default_factory=list)
     meters: list[Meter] = Field(default_factory=list)
+    virtual_meters: list[VirtualMeter] = Field(default_factory=list)
 
     def problems(self) -> list[Problem]:
         lines = {line.id for line in self.lines}
         agents = {agent.id for agent in self.agents}
         meters = {meter.id: meter for meter in self.meters}
-        found: list[Problem] = []
+        virtuals = {virtual.id for virtual in self.virtual_meters}
+        found = list(shift_problems(("site", "shifts"), self.site.shifts))
         for group in ("lines", "products", "agents", "meters"):
             found += _doubles(group, (part.id for part in getattr(self, group)))
         for i, meter in enumerate(self.meters):
             found += _unknown(("meters", i, "agent"), meter.agent, agents, "agent")
             found += _unknown(("meters", i, "line"), meter.line, lines, "line")
-            found += _unknown(("meters", i, "parent"), meter.parent, meters, "meter")
+            if meter.parent in virtuals:
+                message = f"{meter.parent} is virtual; name the real meter that {meter.id} is a part of"
+                found.append(Problem(location=("meters", i, "parent"), message=message))
+            else:
+                found += _unknown(("meters", i, "parent"), meter.parent, meters, "meter")
             found += _share_problems(("meters", i, "share"), meter, lines, meters)
             if _is_own_ancestor(meter, meters):
                 found.append(
@@ -231,6 +239,15 @@ class SiteModel(SelfChecking):
                         f"{parent.resource}; a part is of the same resource as the whole",
                     )
                 )
+            elif parent is not None and parent.direction not in {Direction.IMPORT, meter.direction}:
+                found.append(
+                    Problem(
+                        location=("meters", i, "parent"),
+                        message=f"{meter.id} counts {meter.direction}, its parent {parent.id} {parent.direction}, of "
+                        f"which it is no part; name the import meter that it lies behind",
+                    )
+                )
+        found += virtual_problems(self.virtual_meters, meters, lines)
         return found
 
 

@@ -14,6 +14,7 @@ from pydantic import StringConstraints
 
 ROOT = "afkobling"
 VERSION = "v1"
+ALERTS = "alerts"
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
@@ -45,6 +46,17 @@ class AgentAddress:
 
     def __str__(self) -> str:
         return f"{self.organisation}/{self.site}/{self.agent}"
+
+
+def alerts_topic(organisation: str, site: str) -> str:
+    """Where a site's alerts are published: beside its agents, by no agent, and not for the collector."""
+    return f"{ROOT}/{VERSION}/{organisation}/{site}/{ALERTS}"
+
+
+def is_alerts_topic(topic: str) -> bool:
+    """Whether alerts are published there. An agent of that name speaks one level below."""
+    parts = topic.split("/")
+    return len(parts) == 5 and topic == alerts_topic(parts[2], parts[3])
 
 
 class ForeignTopicError(ValueError):

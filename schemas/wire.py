@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
+from schemas.parts import Positive
 from schemas.resources import MeterKind, Quality, Resource, RunState
 from schemas.topics import Key
 
@@ -37,6 +38,7 @@ Epoch = Annotated[str, StringConstraints(pattern=EPOCH_PATTERN)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Symbol = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+Span = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 
 
 class Message(BaseModel):
@@ -125,7 +127,11 @@ class Runs(Sequenced):
 
 
 class OfferedMeter(BaseModel):
-    """What an agent says of a meter that it reads."""
+    """What an agent says of a meter that it reads.
+
+    What it knows of the meter's type is the default of the settings of the same name in the site model
+    (`schemas.site.Meter` tells what each means). Spans are in milliseconds.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -136,6 +142,12 @@ class OfferedMeter(BaseModel):
     carrier: Name | None = None
     driver: Name | None = None
     cadence_ms: Count | None = None
+    interval_ms: Span | None = None
+    register_width: Positive | None = None
+    rated_maximum: Positive | None = None
+    dip_window_ms: Span | None = None
+    frozen_after_ms: Span | None = None
+    accuracy_class: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
 
 
 class Meters(Message):

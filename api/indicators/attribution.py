@@ -1,6 +1,7 @@
 """Consumption shared out to products, quarter by quarter, by the rules of METHODS §2 (docs: DESIGN §8).
 
-What goes in comes out as products + idle + unattributed, to the last billionth: the whole of each root meter.
+What goes in comes out as products + idle + unattributed, to the last billionth: the whole of each root meter, with what
+is generated behind it and without what is exported.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ def attribute(
     """Share out every flow.
 
     A meter's amount is its own consumption less that of its parts (children) which are shared out themselves; a key
-    meter of its parent's `share` is not. On a line a quarter is divided by time over the line's runs. Of the whole
-    site it is divided by `share` over the lines first, and goes unattributed without one. `mass_kg` by product is
-    for sharing by mass.
+    meter of its parent's `share` is not. Exports and generation behind a meter are shared out with it. On a line a
+    quarter is divided by time over the line's runs. Of the whole site it is divided by `share` over the lines first,
+    and goes unattributed without one. `mass_kg` by product is for sharing by mass.
     """
     lined = {line: lay_out(grid, [run for run in runs if run.line == line]) for line in lines}
     tree = Tree(flows)
@@ -73,10 +74,13 @@ def attribute(
     made: list[Part] = []
     findings: list[Finding] = []
     whole = {flow.meter: tree.whole(flow) for flow in flows}
+    fed = tree.fed()
     for flow in flows:
-        if tree.is_key(flow):
+        if tree.is_key(flow) or flow.meter in fed:
             continue
-        amount = rest(flow, [whole[part.meter] for part in tree.parts(flow)], findings)
+        feeds = [(feed.sign, whole[feed.meter]) for feed in tree.feeds(flow)]
+        measured, estimated = rest(flow, [whole[part.meter] for part in tree.parts(flow)], findings, feeds)
+        amount = flow.sign * measured, flow.sign * estimated
         if flow.resource is Resource.PRODUCTION:
             made += _make(flow, amount, lined)
         else:
@@ -150,9 +154,7 @@ def _ledgers(grid: Grid, flows: Sequence[Flow], tree: Tree, whole: Mapping[str, 
         roots = [flow for flow in tree.roots() if flow.resource is resource]
         if resource is Resource.PRODUCTION or not roots:
             continue
-        consumed = sum(
-            (Amount(int(w.measured.sum()), int(w.estimated.sum())) for w in (whole[f.meter] for f in roots)), Amount()
-        )
+        consumed = sum((tree.used(flow, whole) for flow in roots), Amount())
         of_resource = [f for f in flows if f.resource is resource]
         covered = sum(int(f.covered_ms.sum()) for f in of_resource)
         coverage = covered / (grid.count * QUARTER_MS * len(of_resource))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from api.indicators.splitting import Bools, Ints
-from schemas.resources import Resource
+from schemas.resources import Direction, Resource
 from schemas.site import Share
 
 
@@ -27,11 +27,17 @@ class Flow:
     carrier: str | None = None
     line: str | None = None
     parent: str | None = None
+    direction: Direction = Direction.IMPORT
     share: Share | None = None
     measured: Ints
     estimated: Ints
     covered_ms: Ints
     present: Bools
+
+    @property
+    def sign(self) -> int:
+        """What is exported is not used."""
+        return -1 if self.direction is Direction.EXPORT else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """A flow as it counts in its parent: its own rows, and the sum of its parts where it has none."""
+    """A flow as it counts in its parent: its own rows, and the sum of its parts where it has none.
+
+    An import counts net: less what is exported behind it. Where it has no row, it is its parts less what is generated
+    behind it.
+    """
 
     measured: Ints
     estimated: Ints
@@ -77,7 +87,10 @@ class Whole:
 
 
 class Tree:
-    """Which meter is a part of which, for meters that are shared out."""
+    """Which meter is a part of which, for meters that are shared out.
+
+    Exports and generation behind an import are no parts of it: they are taken off it and added to it (`feeds`).
+    """
 
     def __init__(self, flows: Sequence[Flow]) -> None:
         self.flows = {flow.meter: flow for flow in flows}
@@ -89,7 +102,12 @@ class Tree:
     def is_key(self, flow: Flow) -> bool:
         """Whether it only tells how its parent is shared out."""
         parent = self.flows.get(flow.parent or "")
-        return parent is not None and parent.share is not None and flow.meter in parent.share.keys.values()
+        return (
+            parent is not None
+            and parent.share is not None
+            and flow.meter in parent.share.keys.values()
+            and flow.direction is parent.direction
+        )
 
     def parts(self, flow: Flow) -> list[Flow]:
         """The nearest meters below that are shared out themselves. Scrap is no part of what was good."""
@@ -97,7 +115,21 @@ class Tree:
         for child in self._children.get(flow.meter, ()):
             if self.is_key(child):
                 found += self.parts(child)
-            elif flow.resource is not Resource.PRODUCTION or child.carrier == flow.carrier:
+            elif child.direction is flow.direction and (
+                flow.resource is not Resource.PRODUCTION or child.carrier == flow.carrier
+            ):
+                found.append(child)
+        return found
+
+    def feeds(self, flow: Flow) -> list[Flow]:
+        """What is exported or generated right behind an import."""
+        found: list[Flow] = []
+        if flow.direction is not Direction.IMPORT:
+            return found
+        for child in self._children.get(flow.meter, ()):
+            if self.is_key(child):
+                found += self.feeds(child)
+            elif child.direction is not flow.direction:
                 found.append(child)
         return found
 
@@ -108,21 +140,54 @@ class Tree:
             measured += np.where(flow.present, 0, part.measured)
             estimated += np.where(flow.present, 0, part.estimated)
             present |= part.present
+        for feed in self.feeds(flow):
+            whole = self.whole(feed)
+            where = flow.present if feed.direction is Direction.EXPORT else present & ~flow.present
+            measured -= np.where(where, whole.measured, 0)
+            estimated -= np.where(where, whole.estimated, 0)
         return Whole(measured=measured, estimated=estimated, present=present)
+
+    def fed(self) -> set[str]:
+        """Feeds and their own parts: they are shared out with the place that they lie behind."""
+        found: set[str] = set()
+        waiting = [feed for flow in self.flows.values() for feed in self.feeds(flow)]
+        while waiting:
+            flow = waiting.pop()
+            found.add(flow.meter)
+            waiting += self.parts(flow)
+        return found
+
+    def used(self, root: Flow, whole: Mapping[str, Whole]) -> Amount:
+        """What of a root is used: its whole, and what is generated behind it where anything is known of that place."""
+        used = Amount(int(whole[root.meter].measured.sum()), int(whole[root.meter].estimated.sum()))
+        if root.direction is Direction.EXPORT:
+            return Amount(-used.measured, -used.estimated)
+        waiting = [root]
+        while waiting:
+            flow = waiting.pop()
+            known = whole[flow.meter].present
+            for feed in self.feeds(flow):
+                if feed.direction is Direction.GENERATION:
+                    made = whole[feed.meter]
+                    used += Amount(int(made.measured[known].sum()), int(made.estimated[known].sum()))
+            waiting += self.parts(flow)
+        return used
 
     def roots(self) -> list[Flow]:
         """Meters that are no part of another one of the same kind."""
-        below = {part.meter for flow in self.flows.values() for part in self.parts(flow)}
+        below = {part.meter for flow in self.flows.values() for part in (*self.parts(flow), *self.feeds(flow))}
         return [flow for flow in self.flows.values() if flow.meter not in below and not self.is_key(flow)]
 
 
-def rest(flow: Flow, parts: Sequence[Whole], findings: list[Finding]) -> tuple[Ints, Ints]:
-    """What is left of a flow for itself, (measured, estimated) by quarter.
+def rest(
+    flow: Flow, parts: Sequence[Whole], findings: list[Finding], feeds: Sequence[tuple[int, Whole]] = ()
+) -> tuple[Ints, Ints]:
+    """What is left of a flow for itself, (measured, estimated) by quarter: with its feeds, each by its sign.
 
     The rest rests on every estimate in it: up to the estimated quantities of the flow and its parts, it is estimated.
     Where a part is silent, its consumption hides in the rest, which is then estimated whole.
     """
-    if not parts:
+    if not parts and not feeds:
         return flow.measured, flow.estimated
     total = flow.measured + flow.estimated
     doubt = np.abs(flow.estimated)
@@ -131,10 +196,14 @@ def rest(flow: Flow, parts: Sequence[Whole], findings: list[Finding]) -> tuple[I
         total = total - part.measured - part.estimated
         doubt = doubt + np.abs(part.estimated)
         silent |= ~part.present
+    for sign, feed in feeds:
+        total = total + sign * (feed.measured + feed.estimated)
+        doubt = doubt + np.abs(feed.estimated)
+        silent |= ~feed.present
     total = np.where(flow.present, total, 0)
     doubt = np.where(silent, np.abs(total), np.minimum(doubt, np.abs(total)))
     estimated = np.sign(total) * doubt
-    orphaned = ~flow.present & np.any([part.present for part in parts], axis=0)
+    orphaned = ~flow.present & np.any([part.present for part in (*parts, *(feed for _, feed in feeds))], axis=0)
     for kind, where in (
         (FindingKind.NEGATIVE_REST, total < 0),
         (FindingKind.SILENT_PART, silent & flow.present),

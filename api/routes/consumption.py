@@ -1,4 +1,4 @@
-"""What meters said and what that makes: readings, consumption by bucket, runs and production."""
+"""What the readings make: consumption by bucket, runs and production."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from api import consumption_store, readings_store, runs_store, site_store
+from api import consumption_store, runs_store, site_store
 from api.attribution_loader import attribute_period
+from api.calendar.buckets import Bucket, By, buckets, edges
+from api.calendar.clock import Period, hour_end, stretches
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, Number, quantity, ratio, reply
 from api.indicators.intensity import Output, outputs
-from api.periods import By, Period, bucket_days, midnight, next_bucket_day, parse_period
-from api.routes.site import quality_name
-from api.site_store import OwnSite
+from api.periods import parse_period
+from api.problems import bad_value
+from api.series import Series
+from api.site_store import OwnSite, SiteRow
 from schemas.resources import Resource, RunState
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"])
@@ -43,15 +46,6 @@ AskedPeriod = Annotated[Period, Depends(_period)]
 MeterKeys = Annotated[list[str] | None, Query(max_length=1000, description="repeat it for more; none: all")]
 
 
-class Reading(Answer):
-    """What the meter said, in its own unit."""
-
-    meter: str
-    at: Instant
-    value: float
-    quality: str
-
-
 class Consumption(Answer):
     """One meter over one bucket, cut to the period, in the canonical unit. Without any rows `total` is null."""
 
@@ -65,6 +59,14 @@ class Consumption(Answer):
     estimated: Number | None
     coverage: Annotated[Number, Field(description="share of the bucket that measured readings stand behind, 0 to 1")]
     estimated_share: Annotated[Number | None, Field(description="share of the total that is estimated, 0 to 1")]
+
+
+class ShiftConsumption(Consumption):
+    """The same over one shift, or over the time of one local day between two shifts."""
+
+    shift: Annotated[str, Field(description="the shift's id, or `none` for time outside of all shifts")]
+    shift_name: str | None
+    working_day: Annotated[date, Field(description="the local day on which it began")]
 
 
 class RunAnswer(Answer):
@@ -95,37 +97,17 @@ class Production(Answer):
     scrap_ratio: Annotated[Number | None, Field(description="scrap / (good + scrap) [ISO 22400-2]")]
 
 
-@router.get("/readings", response_model=Page[Reading])
-async def readings(
-    site: OwnSite,
-    period: AskedPeriod,
-    connection: Database,
-    meter: MeterKeys = None,
-    limit: Limit = 1000,
-    cursor: CursorText = None,
-) -> Response:
-    """Raw readings by instant."""
-    names = {m["number"]: m["id"] for m in await site_store.meters_named(connection, site, meter)}
-    after = tuple(decode_cursor(cursor, datetime, int)) if cursor else None
-    rows = await readings_store.readings(
-        connection, list(names), start=period.start, end=period.end, after=after, limit=limit + 1
-    )
-    page = page_of(rows, limit, lambda row: (row["at"], row["meter_id"]))
-    items = [
-        Reading(meter=names[r["meter_id"]], at=r["at"], value=r["value"], quality=quality_name(r["quality"]))
-        for r in page.items
-    ]
-    return reply(Page(items=items, next=page.next))
-
-
-@router.get("/consumption", response_model=Page[Consumption])
+@router.get("/consumption", response_model=Page[ShiftConsumption | Consumption])
 async def consumption(
     *,
     site: OwnSite,
     period: AskedPeriod,
     connection: Database,
     by: By = By.DAY,
-    meter: MeterKeys = None,
+    meter: Annotated[
+        list[str] | None,
+        Query(max_length=1000, description="also a virtual meter; repeat it for more; none: all that are not virtual"),
+    ] = None,
     resource: Resource | None = None,
     limit: Limit = 1000,
     cursor: CursorText = None,
@@ -133,36 +115,54 @@ async def consumption(
     """Sums of quarters of an hour in the site's own time zone, ordered by bucket and meter.
 
     Quarters and hours are told where there are rows; days and longer always, with a total of null where there are none.
+    The time outside of shifts is told too, cut at midnights, so that any buckets sum up to the whole period.
+
+    A virtual meter is the signed sum of those quarters of which every term is known; in another quarter it is unknown.
+    Its coverage is that of its worst term, quarter by quarter: all figures of a bucket are of the same quarters, and
+    the coverage tells how much of the bucket they are. Its estimated share is told of the gross amounts, in which
+    estimates of opposite signs don't cancel each other out.
     """
-    found = await site_store.meters_named(connection, site, meter)
-    meters = {m["id"]: m for m in found if resource is None or m["resource"] == resource}
+    if by is By.SHIFT and not site.shifts:
+        raise bad_value("by", "this site has no shifts; give them in its model, as `site.shifts`")
+    found = await site_store.series_named(connection, site, meter)
+    series = [s for s in found if resource is None or s.resource == resource]
     after = tuple(decode_cursor(cursor, datetime, str)) if cursor else None
     if by in {By.QUARTER, By.HOUR}:
-        items = await _by_instant(connection, meters, period=period, by=by, after=after, limit=limit + 1)
+        items = await _by_instant(connection, series, period=period, by=by, after=after, limit=limit + 1)
     else:
-        items = await _by_day(connection, meters, period=period, by=by, after=after, limit=limit + 1)
+        items = await _by_bucket(connection, site, series, period=period, by=by, after=after, limit=limit + 1)
     # An item's `from` is cut to the period; so are the keys that a cursor is compared with.
     return reply(page_of(items, limit, lambda item: (item.start, item.meter)))
 
 
 async def _by_instant(
     connection: Connection,
-    meters: dict[str, Any],
+    series: Sequence[Series],
     *,
     period: Period,
     by: By,
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Consumption]:
-    numbers = [m["number"] for m in meters.values()]
-    rows = await consumption_store.sums_by_instant(connection, numbers, period=period, by=by, after=after, limit=limit)
-    length = timedelta(hours=1) if by is By.HOUR else timedelta(minutes=15)
-    return [_item(meters[row["meter"]], row, row["whole"], row["whole"] + length, period) for row in rows]
+    rest = period if after is None else replace(period, start=max(period.start, after[0]))
+    if rest.start >= rest.end:
+        return []
+    clock = list(stretches(rest)) if by is By.HOUR else None
+    rows = await consumption_store.sums_by_instant(
+        connection, series, period=period, clock=clock, after=after, limit=limit
+    )
+    by_key = {s.id: s for s in series}
+    found = []
+    for row in rows:
+        end = row["whole"] + timedelta(minutes=15) if clock is None else hour_end(row["whole"], clock)
+        found.append(Consumption(**_figures(by_key[row["meter"]], row, row["whole"], end, period)))
+    return found
 
 
-async def _by_day(
+async def _by_bucket(
     connection: Connection,
-    meters: dict[str, Any],
+    site: SiteRow,
+    series: Sequence[Series],
     *,
     period: Period,
     by: By,
@@ -170,63 +170,63 @@ async def _by_day(
     limit: int,
 ) -> list[Consumption]:
     # First which buckets stand on this page, then only their rows.
-    wanted = list(islice(_keys(sorted(meters), period=period, by=by, after=after), limit))
+    calendar = site.calendar
+    start = period.start if after is None else max(period.start, after[0])
+    if not series or start >= period.end:
+        return []
+    found = buckets(replace(period, start=start), by, calendar)
+    wanted = list(islice(_keys(found, sorted(series, key=lambda s: s.id), start=period.start, after=after), limit))
     if not wanted:
         return []
-    end = min(midnight(next_bucket_day(wanted[-1][1], by), period.zone), period.end)
-    asked = Period(start=wanted[0][0], end=end, zone=period.zone)
-    numbers = [m["number"] for m in meters.values()]
-    sums = await consumption_store.sums_by_day(connection, numbers, period=asked, by=by)
-    return [
-        _item(
-            meters[key],
-            sums.get((day, meters[key]["number"])),
-            midnight(day, period.zone),
-            midnight(next_bucket_day(day, by), period.zone),
-            period,
-        )
-        for _, day, key in wanted
-    ]
+    places = {bucket: i for i, bucket in enumerate(dict.fromkeys(bucket for bucket, _ in wanted))}
+    sums = await consumption_store.sums_by_bucket(connection, series, edges(list(places), period))
+    names = {shift.id: shift.name or shift.id for shift in calendar.shifts}
+    items = []
+    for bucket, one in wanted:
+        figures = _figures(one, sums.get((places[bucket], one.id)), bucket.start, bucket.end, period)
+        if bucket.shift is None:
+            items.append(Consumption(**figures))
+        else:
+            about = {"shift": bucket.shift, "shift_name": names.get(bucket.shift), "working_day": bucket.day}
+            items.append(ShiftConsumption(**figures, **about))
+    return items
 
 
 def _keys(
-    meters: Sequence[str], *, period: Period, by: By, after: tuple[datetime, str] | None
-) -> Iterator[tuple[datetime, date, str]]:
-    """When each bucket begins within the period, its first day, and each meter, in the order of cursors.
+    found: Iterator[Bucket], series: Sequence[Series], *, start: datetime, after: tuple[datetime, str] | None
+) -> Iterator[tuple[Bucket, Series]]:
+    """Each bucket and each meter, in the order of cursors: by when the bucket begins in the period, then by key.
 
     The order is Python's for texts, never the database's: that depends on its collation.
     """
-    start = period.start if after is None else max(period.start, after[0])
-    if not meters or start >= period.end:
-        return
-    for day in bucket_days(replace(period, start=start), by):
-        begins = max(midnight(day, period.zone), period.start)
-        for key in meters:
-            if after is None or (begins, key) > after:
-                yield begins, day, key
+    for bucket in found:
+        begins = max(bucket.start, start)
+        for one in series:
+            if after is None or (begins, one.id) > after:
+                yield bucket, one
 
 
-def _item(
-    meter: dict[str, Any], row: dict[str, Any] | None, start: datetime, end: datetime, period: Period
-) -> Consumption:
+def _figures(
+    series: Series, row: dict[str, Any] | None, start: datetime, end: datetime, period: Period
+) -> dict[str, Any]:
+    """The fields of an item, whose bucket is cut to the period."""
     start, end = max(start, period.start).astimezone(UTC), min(end, period.end).astimezone(UTC)
     length_ms = (end - start) // timedelta(milliseconds=1)
-    measured, estimated = (row["measured"], row["estimated"]) if row else (None, None)
     share = None
-    if row and (size := abs(row["measured"]) + abs(row["estimated"])):
-        share = ratio(float(abs(row["estimated"]) / size))
-    return Consumption(
-        meter=meter["id"],
-        resource=meter["resource"],
-        unit=meter["canonical_unit"],
-        start=start,
-        end=end,
-        total=quantity(row["measured"] + row["estimated"]) if row else None,
-        measured=None if measured is None else quantity(measured),
-        estimated=None if estimated is None else quantity(estimated),
-        coverage=(ratio(min(float(row["covered_ms"]) / length_ms, 1.0)) if row else None) or Decimal(0),
-        estimated_share=share,
-    )
+    if row and (size := row["gross_measured"] + row["gross_estimated"]):
+        share = ratio(float(row["gross_estimated"] / size))
+    return {
+        "meter": series.id,
+        "resource": series.resource,
+        "unit": series.unit,
+        "start": start,
+        "end": end,
+        "total": quantity(row["measured"] + row["estimated"]) if row else None,
+        "measured": quantity(row["measured"]) if row else None,
+        "estimated": quantity(row["estimated"]) if row else None,
+        "coverage": (ratio(min(float(row["covered_ms"]) / length_ms, 1.0)) if row else None) or Decimal(0),
+        "estimated_share": share,
+    }
 
 
 @router.get("/runs", response_model=Page[RunAnswer])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from starlette.responses import Response
 
@@ -14,9 +14,12 @@ from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
+from api.ledger_store import Filters
 from api.problems import not_found
 
 router = APIRouter(prefix="/v1", tags=["ledger"])
+
+Text = Annotated[str | None, Query(max_length=100)]
 
 
 class Range(Answer):
@@ -53,7 +56,11 @@ class LedgerAnswer(Answer):
 
 
 class QuarantineAnswer(Answer):
-    """A message that could not be stored."""
+    """A message that could not be stored, or what is left of one.
+
+    `replayed_at` is null as long as it waits. `left_of` is the entry whose replay left this over; that entry has then
+    no payload of its own any more: what was stored of it are readings, and the rest is here.
+    """
 
     id: int
     received_at: Instant
@@ -68,6 +75,11 @@ class QuarantineAnswer(Answer):
     content_type: str
     payload_bytes: int
     times: int
+    tried_at: Instant | None
+    replayed_at: Instant | None
+    stored: int
+    repeated: int
+    left_of: int | None
 
 
 class QuarantinedMessage(QuarantineAnswer):
@@ -96,17 +108,30 @@ async def agent_ledger(site: str, agent: str, caller: SignedIn, connection: Data
     return reply(Page(items=[_ledger(row) for row in rows], next=None))
 
 
+async def _filters(
+    caller: SignedIn,
+    reason: Text = None,
+    site: Text = None,
+    agent: Text = None,
+    meter: Annotated[str | None, Query(max_length=100, description="finds only entries that wait")] = None,
+    state: Annotated[Literal["waiting", "replayed", "all"], Query(description="which entries")] = "waiting",
+) -> Filters:
+    is_replayed = None if state == "all" else state == "replayed"
+    return Filters(
+        organisation=caller.organisation, is_replayed=is_replayed, site=site, agent=agent, meter=meter, reason=reason
+    )
+
+
 @router.get("/quarantine", response_model=Page[QuarantineAnswer])
 async def quarantine(
-    caller: SignedIn,
+    filters: Annotated[Filters, Depends(_filters)],
     connection: Database,
-    reason: Annotated[str | None, Query(max_length=100)] = None,
     limit: Limit = 100,
     cursor: CursorText = None,
 ) -> Response:
     """What could not be stored, newest first."""
     (before,) = decode_cursor(cursor, int) if cursor else (None,)
-    rows = await ledger_store.quarantine(connection, caller.organisation, reason=reason, before=before, limit=limit + 1)
+    rows = await ledger_store.quarantine(connection, filters, before=before, limit=limit + 1)
     return reply(page_of([QuarantineAnswer(**row) for row in rows], limit, lambda item: (item.id,)))
 
 
@@ -116,8 +141,13 @@ async def quarantined(entry: Annotated[int, Field(ge=1, lt=2**63)], caller: Sign
     row = await ledger_store.quarantined(connection, caller.organisation, entry)
     if row is None:
         raise not_found("there is no such entry in your quarantine; GET /v1/quarantine lists them")
+    return reply(quarantined_message(row))
+
+
+def quarantined_message(row: dict[str, Any]) -> QuarantinedMessage:
+    """An entry with its payload, as people can read it."""
     text, encoding = _text(bytes(row.pop("payload")))
-    return reply(QuarantinedMessage(**row, payload=text, payload_encoding=encoding))
+    return QuarantinedMessage(**row, payload=text, payload_encoding=encoding)
 
 
 def _text(payload: bytes) -> tuple[str, Literal["utf-8", "base64"]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -10,16 +11,19 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api import readings_store, site_store
+from api import offer_store, readings_store, site_store
 from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
+from api.offers import parse_offers, with_offered_settings
 from api.problems import ProblemError
 from api.site_model import apply_checked_site_model, check_site_model
 from api.site_store import OwnSite
-from schemas.resources import MeterKind, Quality, Resource
+from schemas.calendar import Shift
+from schemas.resources import Direction, MeterKind, Resource
 from schemas.site import Agent, Line, Meter, Product, Share, SiteModel
+from schemas.virtual_meters import VirtualMeter
 
 router = APIRouter(prefix="/v1", tags=["site model"])
 
@@ -30,7 +34,12 @@ class Named(Answer):
 
 
 class SiteAnswer(Named):
+    """A site and its calendar."""
+
     time_zone: str
+    fiscal_year_start: Annotated[str, Field(description="month and day, as in 07-01")]
+    shifts: list[Shift]
+    holidays: Annotated[list[date], Field(description="days on which no shift begins")]
 
 
 class ProductAnswer(Named):
@@ -59,8 +68,21 @@ class MeterAnswer(Named):
     cadence: int | None
     accuracy_class: float | None
     share: Share | None
+    direction: Direction
+    watch_nights: bool
     canonical_unit: str
     canonical_factor: float
+
+
+class VirtualMeterAnswer(Named):
+    """A signed sum of meters and virtual meters. A `ready` one is there without being set up."""
+
+    resource: Resource
+    canonical_unit: str
+    line: str | None
+    parent: str | None
+    terms: Annotated[dict[str, float], Field(description="what each term is multiplied with")]
+    ready: bool
 
 
 class LatestReading(Answer):
@@ -100,7 +122,7 @@ async def sites(caller: SignedIn, connection: Database, limit: Limit = 1000, cur
 @router.get("/sites/{site}", response_model=SiteAnswer)
 async def site(site: OwnSite) -> Response:
     """One site."""
-    return reply(SiteAnswer(id=site.key, name=site.name, time_zone=site.time_zone))
+    return reply(SiteAnswer(**site_store.place_of(site)))
 
 
 @router.get("/sites/{site}/lines", response_model=Page[Named])
@@ -162,7 +184,24 @@ async def meter(meter: str, site: OwnSite, connection: Database) -> Response:
 @router.get("/sites/{site}/model", response_model=SiteModel)
 async def model(site: OwnSite, connection: Database) -> Response:
     """The whole model, which PUT takes back as it is."""
-    return reply(await _model(site, connection))
+    return reply(await whole_model(site, connection))
+
+
+@router.get("/sites/{site}/virtual-meters", response_model=Page[VirtualMeterAnswer])
+async def virtual_meters(site: OwnSite, connection: Database) -> Response:
+    """The site's virtual meters.
+
+    `energy-use` (import + generation − export) is there where a meter counts exports or generation, unless the model
+    has a meter or virtual meter of that id.
+    """
+    return reply(_whole([VirtualMeterAnswer(**row) for row in await site_store.virtual_meters(connection, site)]))
+
+
+@router.get("/sites/{site}/virtual-meters/{meter}", response_model=VirtualMeterAnswer)
+async def virtual_meter(meter: str, site: OwnSite, connection: Database) -> Response:
+    """One virtual meter."""
+    rows = [row for row in await site_store.virtual_meters(connection, site) if row["id"] == meter]
+    return reply(VirtualMeterAnswer(**site_store.only(rows, "virtual meter")))
 
 
 @router.put("/sites/{site}/model", response_model=ModelAnswer)
@@ -176,24 +215,32 @@ async def put_model(site: str, body: SiteModel, caller: SignedIn, connection: Da
         )
     # A large model takes a moment to go through: other requests go on meanwhile.
     await run_in_threadpool(check_site_model, body)
+    reports = await offer_store.reports(connection, caller.organisation, site)
+    body = with_offered_settings(body, parse_offers((row["agent"], row["offered_meters"]) for row in reports))
     left_over = await apply_checked_site_model(connection, body)
     return reply(ModelAnswer(model=body, left_over=left_over))
 
 
-async def _model(site: site_store.SiteRow, connection: Database) -> SiteModel:
+async def whole_model(site: site_store.SiteRow, connection: Database) -> SiteModel:
+    """The site's model as the database holds it."""
     return SiteModel.model_validate(
         {
             "organisation": await site_store.organisation(connection, site.organisation_id),
-            "site": {"id": site.key, "name": site.name, "time_zone": site.time_zone},
+            "site": site_store.place_of(site),
             "lines": [_fields(row, Line) for row in await site_store.lines(connection, site)],
             "products": [_fields(row, Product) for row in await site_store.products(connection, site)],
             "agents": [_fields(row, Agent) for row in await site_store.agents(connection, site)],
             "meters": [_fields(row, Meter) for row in await site_store.meters(connection, site)],
+            "virtual_meters": [
+                _fields({**row, "unit": row["canonical_unit"]}, VirtualMeter)
+                for row in await site_store.virtual_meters(connection, site)
+                if not row["ready"]
+            ],
         }
     )
 
 
-def _fields(row: dict[str, Any], model: type[Line | Product | Agent | Meter]) -> dict[str, Any]:
+def _fields(row: dict[str, Any], model: type[Line | Product | Agent | Meter | VirtualMeter]) -> dict[str, Any]:
     return {name: row[name] for name in model.model_fields}
 
 
@@ -205,14 +252,9 @@ def _latest(meter: dict[str, Any], reading: dict[str, Any] | None) -> LatestRead
         unit=meter["unit"],
         at=reading["at"] if reading else None,
         value=reading["value"] if reading else None,
-        quality=quality_name(reading["quality"]) if reading else None,
+        quality=readings_store.quality_name(reading["quality"]) if reading else None,
         age_s=float(reading["age_s"]) if reading else None,
     )
-
-
-def quality_name(quality: int) -> str:
-    """What the source said of a reading; a number that is not ours is shown as it is."""
-    return Quality(quality).name.lower() if quality in set(Quality) else str(quality)
 
 
 def _whole(items: list[Any]) -> Page[Any]:

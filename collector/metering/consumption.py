@@ -31,12 +31,14 @@ from schemas.events import Decision, EventKind
 class Judged:
     """Spans of the readings that count, and all that was found, by meter and instant.
 
-    `settled` maps a counter that had to be judged to the instant before which no later reading changes anything.
+    `settled` maps a counter that had to be judged to the instant before which no later reading changes anything; of
+    those in `open` something is still to be decided.
     """
 
     spans: Spans
     events: list[Event]
     settled: dict[int, int]
+    open: set[int]
 
 
 def judge_readings(readings: ReadingTable, rules: MeterRules, facts: Facts = NO_FACTS, *, known_to: int = 0) -> Judged:
@@ -64,6 +66,7 @@ def judge_readings(readings: ReadingTable, rules: MeterRules, facts: Facts = NO_
         spans=join_spans(counters.spans, *(part.spans for part in parts)),
         events=sorted(events, key=lambda event: (event.meter, event.at, event.kind)),
         settled=counters.settled,
+        open=counters.open,
     )
 
 

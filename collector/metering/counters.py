@@ -31,12 +31,14 @@ _LAST_OLD, _FIRST_NEW, _READ = 0, 1, 2
 class JudgedCounters:
     """Spans of the readings that count, what was found, and for meters that had to be judged until when it is settled.
 
-    `settled` maps a meter to the instant before which no reading after its last one can change anything.
+    `settled` maps a meter to the instant before which no reading after its last one can change anything; of those in
+    `open` something is still to be decided.
     """
 
     spans: Spans
     events: list[Event]
     settled: dict[int, int]
+    open: set[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +61,14 @@ def judge_counters(readings: ReadingTable, rules: MeterRules, facts: Facts, *, k
     link = np.zeros(len(rows.at), dtype=np.int64)
     findings: list[Finding] = []
     settled: dict[int, int] = {}
+    undecided: set[int] = set()
     for begin, end in _lives_to_judge(rows, rules, facts):
         meter = int(rows.meter[begin])
         judgement = judge(_life(rows, rules, facts, begin=begin, end=end, known_to=known_to))
         is_counted[begin:end], link[begin:end] = judgement.is_counted, judgement.link
         findings += [_shifted(finding, begin) for finding in judgement.findings]
         settled[meter] = judgement.settled_ms
+        undecided |= {meter} if judgement.is_open else set()
     counted = np.flatnonzero(is_counted)
     first, second = counted[:-1], counted[1:]
     linked = (rows.life[first] == rows.life[second]) & (link[second] != Link.UNKNOWN)
@@ -88,7 +92,7 @@ def judge_counters(readings: ReadingTable, rules: MeterRules, facts: Facts, *, k
     events = [_event(rows, finding, known) for finding in findings]
     events += gaps
     events += [_exchange_event(rows, exchange, counted, known) for exchange in facts.exchanges]
-    return JudgedCounters(spans=spans, events=events, settled=settled)
+    return JudgedCounters(spans=spans, events=events, settled=settled, open=undecided)
 
 
 def _with_exchanges(readings: ReadingTable, rules: MeterRules, exchanges: Sequence[Exchange]) -> _Rows:

@@ -278,7 +278,7 @@ def _tail(loaded: Loaded, rules: MeterRules, judged: Judged) -> tuple[Tail | Non
         calm = int(kept[-2]) if len(kept) >= 2 else int(readings.at[0])
         settled = judged.settled.get(0, calm)
         exchanged = any(exchange.at > tail.at for exchange in loaded.facts.exchanges)
-        is_calm = settled >= calm and not aside[-1] and not exchanged
+        is_calm = 0 not in judged.open and not aside[-1] and not exchanged
         return tail, None if is_calm else min(settled, calm)
     odd = is_odd(readings, rules) | aside
     if not odd[-1]:

@@ -77,12 +77,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """`is_counted` and `link` are one a row; `settled_ms` is the instant before which no later reading changes it."""
+    """`is_counted` and `link` are one a row; `settled_ms` is the instant before which no later reading changes it.
+
+    `is_open`: there is something that readings or time still to come will decide, or decide otherwise.
+    """
 
     is_counted: Bools
     link: Ints
     findings: tuple[Finding, ...]
     settled_ms: int
+    is_open: bool
 
 
 def is_break(rise: Ints, span_ms: Ints, rated: Floats | float) -> Bools:
@@ -124,6 +128,7 @@ class _Chain:
         self._findings: list[Finding] = []
         self._known_to = max(life.known_to, int(life.at[-1]))
         self._settled = self._count
+        self._is_open = False
         self._previous, self._last = -1, 0
         pinned = np.array(sorted(life.pins), dtype=np.int64)
         self._pinned = pinned.tolist()
@@ -142,7 +147,8 @@ class _Chain:
             is_counted=self._is_counted,
             link=self._link,
             findings=tuple(self._findings),
-            settled_ms=int(self._life.at[max(self._settled, 0)]) if self._count else 0,
+            settled_ms=int(self._life.at[self._settled]),
+            is_open=self._is_open,
         )
 
     def _judge(self, row: int) -> bool:
@@ -157,7 +163,7 @@ class _Chain:
     def _judge_fall(self, row: int) -> bool:
         if self._is_rollover(row):
             if not self._is_window_over(row):
-                self._unsettle(self._previous)
+                self._leave_open(self._previous)
             self._find(EventKind.ROLLOVER, Decision.ROLLOVER, row, row)
             return self._count_row(row, Link.ROLLOVER)
         back = self._return(row)
@@ -204,14 +210,14 @@ class _Chain:
         spike, self._last = self._last, self._previous
         if row == self._count - 1:
             # The next reading may show that it was this one that fell out of line.
-            self._unsettle(self._last)
+            self._leave_open(self._last)
         self._is_counted[spike] = False
         self._link[spike] = Link.DIFFERENCE
         self._find(EventKind.SPIKE, Decision.SET_ASIDE, spike, spike, after=row)
         return self._count_row(row)
 
     def _leave_undecided(self, kind: EventKind, row: int) -> bool:
-        self._unsettle(self._previous)
+        self._leave_open(self._previous)
         upto = self._next_pin(row)
         self._is_counted[row:upto] = False
         self._find(kind, Decision.UNDECIDED, row, upto - 1)
@@ -221,6 +227,10 @@ class _Chain:
     def _find(self, kind: EventKind, decision: Decision, first: int, last: int, *, after: int = -1) -> None:
         finding = Finding(kind=kind, decision=decision, first=first, last=last, before=self._last, after=after)
         self._findings.append(finding)
+
+    def _leave_open(self, row: int) -> None:
+        self._is_open = True
+        self._unsettle(row)
 
     def _unsettle(self, row: int) -> None:
         self._settled = min(self._settled, max(row, 0))

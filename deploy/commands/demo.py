@@ -19,6 +19,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("--once", action="store_true", help="end after the verdicts")
     parser.add_argument("--json", action="store_true", help="print the verdicts and their figures as one JSON object")
+    parser.add_argument(
+        "--faults", action="store_true", help="plant every kind of fault, for `afkobling quality` to find, and alerts"
+    )
     parser.add_argument("--replay", metavar="FILE", help="real measurements (CSV or Parquet) instead of the workshop")
     parser.add_argument("--mapping", metavar="NAME", help="how to read FILE; default: recognised by its header")
     parser.add_argument("--seed", type=int, default=1, help="which workshop (default: %(default)s)")
@@ -37,6 +40,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.mapping and not arguments.replay:
         raise PermanentError("--mapping says how to read the file of --replay; give that too")
+    if arguments.faults and arguments.replay:
+        raise PermanentError("--faults are planted into the simulated workshop; leave out --replay, or --faults")
     options = Options(
         data_dir=Path(arguments.data) if arguments.data else None, port=arguments.port, is_once=arguments.once
     )
@@ -61,7 +66,7 @@ def _scenario(arguments: argparse.Namespace) -> Scenario:
 
     if arguments.replay:
         return replay(Path(arguments.replay), mapping=arguments.mapping)
-    return simulated(seed=arguments.seed, now=datetime.now(UTC))
+    return simulated(seed=arguments.seed, now=datetime.now(UTC), with_faults=arguments.faults)
 
 
 def _print_json(outcome: dict[str, Any]) -> None:
@@ -94,7 +99,22 @@ def _print_words(living: Living) -> None:
         f"\nledger: {ledger['sent']:,} readings sent, {ledger['stored']:,} stored, "
         f"{ledger['quarantined']:,} in quarantine"
     )
+    _print_faults(outcome)
     periods = {"base_from": base["from"], "base_to": base["to"], **period}
     print(f"\nlook:   {living.url}/#{urlencode({'token': living.token, **periods})}")
     print(f"token:  {living.token}")
-    print(f"broker: {living.broker_url}", flush=True)
+    print(f"broker: {living.broker_url}")
+    print(f"data:   {living.database_url}", flush=True)
+
+
+def _print_faults(outcome: dict[str, Any]) -> None:
+    from datetime import UTC, datetime
+
+    if outcome["planted"]:
+        print("\nplanted faults")
+    for fault in outcome["planted"]:
+        at = datetime.fromtimestamp(fault["from_ms"] / 1000, UTC)
+        print(f"  {fault['kind']:14} {fault['meter'] or fault['agent']:24} {at:%Y-%m-%d %H:%M} UTC")
+    print(f"\nfindings (afkobling quality --database-url …): {len(outcome['findings'])}")
+    for finding in outcome["findings"]:
+        print(f"  {finding['kind']:14} {finding['meter'] or finding['agent']:24} {finding['seen']}")

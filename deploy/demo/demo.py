@@ -89,6 +89,8 @@ def run_demo(scenario: Scenario, options: Options, *, say: Callable[[str], None]
             "AFKOBLING_BROKER_URL": servers.broker_url,
             # A session that the broker kept for the last demo's collector would bring its messages into this one.
             "AFKOBLING_SHARE_GROUP": "demo",
+            # Where faults are planted, alerts are published; a webhook is whatever the environment says.
+            "AFKOBLING_ALERT_MQTT": "true",
         }
         parts = cleanup.enter_context(Parts(folder=folder, environment=environment))
         port = options.port or free_port()
@@ -194,6 +196,8 @@ def _start_parts(parts: Parts, scenario: Scenario, servers: Endpoints, port: int
     parts.start("collector", "collector", "run")
     parts.start("rollup", "rollup", "run")
     parts.start("api", "api", "run", "--port", str(port))
+    if scenario.planted:
+        parts.start("alerts", "alerts", "run")
 
 
 def _put_driver_values(client: Client, scenario: Scenario) -> None:

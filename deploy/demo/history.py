@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from collector.decode import Decoded, ReadingsMessage, RunsMessage
+from edge.simulation.faults import FaultyWorkshop
 from edge.simulation.workshop import Workshop
 from schemas.site import SiteModel
 from schemas.topics import AgentAddress
@@ -23,7 +24,7 @@ _RUNS_A_MESSAGE = 1_000
 class History:
     """`messages()` gives what was sent, oldest first; `sent` counts its readings, apart from whoever stores them."""
 
-    workshop: Workshop
+    workshop: Workshop | FaultyWorkshop
     model: SiteModel
     epoch: str
     from_ms: int
@@ -38,12 +39,14 @@ class History:
         )
 
     def messages(self) -> Iterator[Decoded]:
-        seqs = {agent.id: 0 for agent in self.model.agents}
+        # One whose meters are all unknown has no past.
+        speaking = [agent.id for agent in self.model.agents if any(m.agent == agent.id for m in self.model.meters)]
+        seqs = dict.fromkeys(speaking, 0)
         for start in range(self.from_ms, self.to_ms, _STRETCH_MS):
             end = min(start + _STRETCH_MS, self.to_ms)
-            for agent in self.model.agents:
-                seqs[agent.id] += 1
-                yield self._readings(agent.id, seqs[agent.id], start, end)
+            for agent in speaking:
+                seqs[agent] += 1
+                yield self._readings(agent, seqs[agent], start, end)
         first = self.model.agents[0].id
         spans = self.workshop.runs_between(self.from_ms, self.to_ms)
         for i in range(0, len(spans), _RUNS_A_MESSAGE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
@@ -40,6 +41,9 @@ def read_outcome(client: Client, scenario: Scenario, *, sent_in_history: int) ->
         "intensity": _intensity(client, period, scenario.truth),
         "consumption": _consumption(client, scenario),
         "ledger": _ledger(client, scenario, sent_in_history=sent_in_history),
+        "planted": [asdict(fault) for fault in scenario.planted],
+        # A file's readings are of long ago, so there is nothing to say of today.
+        "findings": [] if scenario.is_finite else client.of_site("quality")["findings"],
         "notes": list(scenario.notes),
     }  # fmt: skip
 

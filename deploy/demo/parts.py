@@ -55,12 +55,12 @@ class Parts:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, name: str, *arguments: str, may_end: bool = False) -> Part:
-        """Start `afkobling ARGUMENTS`. It ends with us even if we are killed."""
+    def start(self, name: str, *arguments: str, may_end: bool = False, module: str = "deploy.cli") -> Part:
+        """Start `afkobling ARGUMENTS`, or another module of ours. It ends with us even if we are killed."""
         log = self.folder / f"{name}.log"
         with log.open("wb") as sink:
             process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "deploy.cli", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from deploy.demo.history import CADENCE_MS, History
 from edge.mapping import load_mapping
 from edge.measurement_files import read_measurements
+from edge.simulation.faults import CLOCK_AHEAD_MS, SKEWED_AGENT, Exchange, FaultyWorkshop, Planted
 from edge.simulation.truth import Truth
 from edge.simulation.workshop import DriverValue, Workshop, build_workshop
 from schemas.site import Agent, Meter, Organisation, Site, SiteModel
@@ -48,19 +49,27 @@ class Scenario:
     history: History | None = None
     driver_values: Sequence[DriverValue] = field(default_factory=tuple)
     truth: Truth | None = None
+    planted: Sequence[Planted] = ()
+    exchanges: Sequence[Exchange] = ()
+    clocks_ahead_ms: Mapping[str, int] = field(default_factory=dict)
 
 
-def simulated(*, seed: int, now: datetime) -> Scenario:
-    """The workshop: the last two whole calendar years are compared, and the running one leads up to now."""
+def simulated(*, seed: int, now: datetime, with_faults: bool = False) -> Scenario:
+    """The workshop: the last two whole calendar years are compared, and the running one leads up to now.
+
+    `with_faults` plants every kind of fault into its last weeks; `planted` says which.
+    """
     zone = ZoneInfo("Europe/Copenhagen")
     year = now.astimezone(zone).year
     begin = date(year - 2, 1, 1)
     workshop: Workshop = build_workshop(
         seed=seed, start=datetime(year - 2, 1, 1, tzinfo=zone), end=datetime(year + 1, 1, 1, tzinfo=zone)
     )
-    model = workshop.site_model()
     period = Days(start=date(year - 1, 1, 1), end=date(year, 1, 1))
     now_ms = int(now.timestamp() * 1000)
+    to_ms = now_ms // CADENCE_MS * CADENCE_MS
+    faulty = FaultyWorkshop(workshop, at_ms=to_ms) if with_faults else None
+    model = (faulty or workshop).site_model()
     return Scenario(
         model=model,
         drivers={
@@ -73,6 +82,7 @@ def simulated(*, seed: int, now: datetime) -> Scenario:
                     "every": "1s",
                     # The lines are seen from either cabinet; one of them tells.
                     "runs": agent == model.agents[0],
+                    **({"faults": to_ms} if faulty else {}),
                 }
             ]
             for agent in model.agents
@@ -82,14 +92,17 @@ def simulated(*, seed: int, now: datetime) -> Scenario:
         base=Days(start=begin, end=period.start),
         period=period,
         history=History(
-            workshop=workshop,
+            workshop=faulty or workshop,
             model=model,
             epoch=f"history-{now_ms}",
             from_ms=workshop.start_ms,
-            to_ms=now_ms // CADENCE_MS * CADENCE_MS,
+            to_ms=to_ms,
         ),
         driver_values=[v for v in workshop.driver_values() if v.to_date <= now.astimezone(zone).date()],
         truth=workshop.truth(*period.instants_ms(zone)),
+        planted=faulty.planted if faulty else (),
+        exchanges=faulty.exchanges if faulty else (),
+        clocks_ahead_ms={SKEWED_AGENT: CLOCK_AHEAD_MS} if faulty else {},
     )
 
 

@@ -90,6 +90,9 @@ class ModbusDriver:
                 carrier=quantity.carrier,
                 driver=self._settings.name,
                 cadence_ms=self._settings.every,
+                register_width=quantity.register_width,
+                rated_maximum=quantity.rated_maximum,
+                accuracy_class=quantity.accuracy_class,
             )
             for meter, quantity in self._quantities.items()
         ]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from edge.errors import EdgePermanentError
 from schemas.configuration import ConfigurationError, parse_configuration
+from schemas.parts import Positive
 from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
 from schemas.topics import Key
 
@@ -70,7 +71,11 @@ class WordOrder(StrEnum):
 
 
 class Quantity(BaseModel):
-    """One value of a meter. `address` is the one on the wire (counted from 0), `scale` is `unit` per count."""
+    """One value of a meter. `address` is the one on the wire (counted from 0), `scale` is `unit` per count.
+
+    What is certain for every meter of this type: `register_width` is where a counter begins again at zero, in `unit`;
+    `rated_maximum` the most that it can count, in `unit` an hour; `accuracy_class` is in percent.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,6 +88,9 @@ class Quantity(BaseModel):
     scale: Annotated[Decimal, Field(gt=0)] = Decimal(1)
     function: Function | None = None
     word_order: WordOrder | None = None
+    register_width: Positive | None = None
+    rated_maximum: Positive | None = None
+    accuracy_class: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
 
     @field_validator("scale", mode="before")
     @classmethod
@@ -96,6 +104,8 @@ class Quantity(BaseModel):
             raise ValueError(f"unit {self.unit} does not go with kind {self.kind}")
         if self.resource is Resource.PRODUCTION and self.carrier not in PRODUCTION_TYPES:
             raise ValueError(f"a production quantity's carrier is one of {', '.join(PRODUCTION_TYPES)}")
+        if self.register_width is not None and self.kind is not MeterKind.COUNTER:
+            raise ValueError(f"only a counter has a register that begins again; remove `register_width` ({self.kind})")
         return self
 
 

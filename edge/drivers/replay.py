@@ -61,7 +61,7 @@ class ReplayDriver:
         self.measurements: Measurements = read_measurements(context.folder / settings.path, mapping)
 
     def offers(self) -> Sequence[OfferedMeter]:
-        """For an interval meter, `cadence_ms` is its interval."""
+        """For an interval meter, `cadence_ms` is its interval too."""
         return [
             OfferedMeter(
                 meter=meter.meter,
@@ -71,6 +71,7 @@ class ReplayDriver:
                 carrier=meter.carrier,
                 driver=self._settings.name,
                 cadence_ms=meter.interval if meter.kind is MeterKind.INTERVAL else None,
+                interval_ms=meter.interval,
             )
             for meter in self.measurements.meters
         ]

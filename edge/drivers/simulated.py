@@ -49,6 +49,8 @@ class SimulatedSettings(DriverSettings):
     runs: bool = Field(default=True)
     meters: list[Key] | None = None
     """Only these of the agent's meters; left out, all of them."""
+    faults: int | None = None
+    """Plant faults into the four weeks before this instant (Unix milliseconds)."""
 
 
 class SimulatedDriver:
@@ -127,13 +129,16 @@ class SimulatedDriver:
             began = self._settings.start or date(now_utc.year - 2, 1, 1)
             end = now_utc + _HORIZON
             self._workshop = _build(
-                seed=self._settings.seed, start=datetime(began.year, began.month, began.day, tzinfo=UTC), end=end
+                seed=self._settings.seed,
+                start=datetime(began.year, began.month, began.day, tzinfo=UTC),
+                end=end,
+                faults_ms=self._settings.faults,
             )
             self._built_until_ms = int(end.timestamp() * 1000)
         return self._workshop
 
 
-def _build(*, seed: int, start: datetime, end: datetime) -> Workshop:
+def _build(*, seed: int, start: datetime, end: datetime, faults_ms: int | None) -> Workshop:
     try:
         module = importlib.import_module("edge.simulation.workshop")
     except ImportError as error:
@@ -141,4 +146,7 @@ def _build(*, seed: int, start: datetime, end: datetime) -> Workshop:
             f"the simulated driver needs {error.name}; install it with: pip install 'afkobling[server]'"
         ) from error
     workshop: Workshop = module.build_workshop(seed=seed, start=start, end=end)
+    if faults_ms is not None:
+        faulty: Workshop = importlib.import_module("edge.simulation.faults").FaultyWorkshop(workshop, at_ms=faults_ms)
+        return faulty
     return workshop

@@ -110,6 +110,7 @@ class Workshop:
                 carrier=meter.carrier,
                 driver=DRIVER,
                 cadence_ms=meter.interval or CADENCE_MS,
+                interval_ms=meter.interval,
             )
             for meter in self._meters_of(agent)
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from api.app import create_app
+from api.said import unix_ms
 from api.settings import ApiSettings
 from api.site_model import apply_site_model
 from deploy.commands.token import create_token
@@ -169,3 +171,65 @@ def store(connection, site) -> Store:
 
 def utc(text) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+AT = utc("2026-03-02T09:00:00")
+MINUTE = timedelta(minutes=1)
+_FOUND = """
+INSERT INTO meter_event (meter_id, kind, at, until, decision, readings, value, until_value, before_at, before_value,
+                         after_at, after_value, quantity)
+VALUES (%(meter)s, %(kind)s, %(at)s, %(until)s, %(decision)s, %(readings)s, %(value)s, %(until_value)s,
+        %(before_at)s, %(before_value)s, %(after_at)s, %(after_value)s, %(quantity)s)
+"""
+
+
+class Found:
+    """Puts events into the table, as the roll-up would."""
+
+    def __init__(self, store) -> None:
+        self.store = store
+        self.connection = store.connection
+
+    def __call__(self, meter, kind, at=AT, until=None, decision="set_aside", **values) -> str:
+        row: dict[str, Any] = dict.fromkeys(("before_at", "before_value", "after_at", "after_value", "quantity"))
+        row |= {"readings": 1, "value": 2.0, "until_value": 2.0, **values}
+        row |= {"meter": self.store.number(meter), "kind": kind, "at": at, "until": until or at, "decision": decision}
+        self.connection.execute(_FOUND, row)
+        return f"{meter}:{kind}:{unix_ms(at)}"
+
+    def gone(self, event) -> None:
+        meter, kind, _ = event.split(":")
+        self.connection.execute(
+            "DELETE FROM meter_event WHERE meter_id = %s AND kind = %s", [self.store.number(meter), kind]
+        )
+
+
+def notes(connection) -> list[tuple[Any, ...]]:
+    """What the roll-up was told to compute again, which is taken off."""
+    rows = connection.execute(
+        "SELECT key, from_at, to_at FROM pending JOIN meter ON meter.id = meter_id ORDER BY pending.id"
+    ).fetchall()
+    connection.execute("DELETE FROM pending")
+    return [tuple(row) for row in rows]
+
+
+@pytest.fixture
+def found(store) -> Found:
+    return Found(store)
+
+
+@pytest.fixture
+def dip(found: Found) -> str:
+    """Two readings that fell and came back."""
+    return found(
+        "main",
+        "dip",
+        until=AT + MINUTE,
+        readings=2,
+        until_value=3.5,
+        before_at=AT - MINUTE,
+        before_value=1010.25,
+        after_at=AT + 2 * MINUTE,
+        after_value=1011.0,
+        quantity=SCALE * 3 // 4,
+    )

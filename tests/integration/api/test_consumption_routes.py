@@ -162,7 +162,8 @@ async def test_readings_by_instant_and_meter(client, store):
         store.read("water", start + i * timedelta(microseconds=1000), -i, quality=1)
     items, count = await pages(client, "/v1/sites/odense/readings", start="2026-01-05", to="2026-01-06", limit=3)
     assert (len(items), count) == (10, 4)
-    assert items[2] == {"meter": "main", "at": "2026-01-05T00:00:00.001Z", "value": Decimal("1.5"), "quality": "good"}
+    said = {"meter": "main", "at": "2026-01-05T00:00:00.001Z", "value": Decimal("1.5"), "quality": "good"}
+    assert items[2] == {**said, "author": None, "reason": None, "meter_said": None}
     assert items[3]["quality"] == "estimated"
     alone, _ = await pages(client, "/v1/sites/odense/readings", start="2026-01-05", to="2026-01-06", meter="main")
     assert [item["value"] for item in alone] == [Decimal(f"{i}.5") for i in range(5)]

@@ -23,6 +23,9 @@ async def test_parts_are_listed_and_told_singly(client):
         "id": "odense",
         "name": "Odense",
         "time_zone": "Europe/Copenhagen",
+        "fiscal_year_start": "01-01",
+        "shifts": [],
+        "holidays": [],
     }
     meter = (await client.get("/v1/sites/odense/meters/power-1")).json()
     assert (meter["line"], meter["parent"], meter["canonical_unit"]) == ("line-1", "main", "kWh")

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from collector.collector import Collector
-from collector.decode import Reason
 from schemas import arrow
+from schemas.quarantine import Reason
 from schemas.topics import AgentAddress, Kind
 from schemas.wire import ARROW_TYPE, MAX_PAYLOAD_BYTES
 from tests.integration.collector.conftest import (

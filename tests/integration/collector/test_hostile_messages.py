@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from collector.collector import Collector
-from collector.decode import Reason
+from schemas.quarantine import Reason
 from schemas.topics import Kind
 from schemas.wire import ARROW_TYPE
 from tests.integration.collector.conftest import (

@@ -12,7 +12,7 @@ import pytest
 from api.site_model import apply_site_model
 from collector.batch import Batch, Checked, ReadingRows, encode_readings
 from collector.meter_index import load_meter_index
-from collector.rollup import ROLLUP_TURN, roll_up_once
+from collector.rollup import ROLLUP_TURN, RollUp, roll_up_once
 from collector.store import ROLLUP_GATE, write_batch
 from schemas.configuration import parse_configuration
 from schemas.quantities import QUARTER_MS, SCALE
@@ -31,6 +31,8 @@ site: {id: hall, time_zone: Europe/Copenhagen}
 agents: [{id: cabinet}]
 meters:
   - {id: counter, agent: cabinet, resource: energy, unit: kWh, kind: counter}
+  - {id: nasty, agent: cabinet, resource: energy, unit: kWh, kind: counter, register_width: 1000, rated_maximum: 100,
+     dip_window: 20min, max_gap: 20min, frozen_after: 12min}
   - {id: slow, agent: cabinet, resource: water, unit: l, kind: counter, max_gap: 2h}
   - {id: interval, agent: cabinet, resource: energy, unit: kWh, kind: interval, interval: 20min}
   - {id: rate, agent: cabinet, resource: energy, unit: kW, kind: rate, max_gap: 40min}
@@ -60,8 +62,9 @@ def _store(connection: psycopg.Connection, readings: list[Triple]) -> None:
     write_batch(connection, batch, model_version=load_meter_index(connection).version)
 
 
-def _settle(connection: psycopg.Connection, due_ms: int) -> None:
-    while roll_up_once(connection, due_ms=due_ms).is_behind:
+def _settle(connection: psycopg.Connection, due_ms: int, roll_up: RollUp | None = None) -> None:
+    roll_up = roll_up or RollUp()
+    while roll_up.step(connection, due_ms=due_ms).is_behind:
         pass
 
 
@@ -72,9 +75,13 @@ def _consumption(connection: psycopg.Connection) -> list[Any]:
     ).fetchall()
 
 
+def _events(connection: psycopg.Connection) -> list[Any]:
+    return connection.execute("SELECT * FROM meter_event ORDER BY meter_id, at, kind").fetchall()
+
+
 def _rebuilt(connection: psycopg.Connection, due_ms: int) -> list[Any]:
     """What comes out when everything right of the readings is deleted and computed again."""
-    connection.execute("TRUNCATE consumption, pending, open_end")
+    connection.execute("TRUNCATE consumption, pending, meter_event, rolled_meter")
     connection.execute("UPDATE rollup_progress SET closed_to = NULL, computed_to = NULL")
     _settle(connection, due_ms)
     return _consumption(connection)
@@ -84,13 +91,15 @@ def _factory(seed: int) -> list[Triple]:
     """Four meters with gaps, silence, falls and instants on and off the edges of quarters."""
     rng = random.Random(seed)
     readings: list[Triple] = []
-    for meter, cadence in (("counter", 2), ("slow", 35), ("interval", 20), ("rate", 7)):
-        at, value = T0 + rng.choice([0, 0, 1234]), 100.0
+    for meter, cadence in (("counter", 2), ("nasty", 3), ("slow", 35), ("interval", 20), ("rate", 7)):
+        at, value = T0 + rng.choice([0, 0, 1234]), 990.0 if meter == "nasty" else 100.0
         while at < T0 + 16 * QUARTER_MS:
-            value += round(rng.random() * 5, 2)
+            value = round((value + rng.choice([0, 1, 1, 1]) * rng.random() * 5) % 1000, 2)
             if rng.random() < 0.03:
                 value = 1.0
-            readings.append((meter, at, value))
+            # Now and then a glitch: the register is right again with the next reading.
+            glitch = rng.choice([0.0, value + 400, value - 1, -2.0]) if rng.random() < 0.05 else value
+            readings.append((meter, at, glitch))
             at += cadence * MIN * (rng.choice([1, 1, 1, 1, 1, 12]) if meter != "interval" else rng.choice([1, 1, 2]))
             at += rng.choice([0, 0, 777])
     return readings
@@ -103,17 +112,24 @@ def test_any_order_of_arrival_gives_what_a_rebuild_gives(connection: psycopg.Con
     delays = [0] * 4 + [MIN] * 3 + [6 * MIN, 40 * MIN, 5 * 60 * MIN]
     arrivals = sorted(_factory(seed), key=lambda r: r[1] + rng.choice(delays) * rng.random())
     at = 0
+    roll_up = RollUp()
     while at < len(arrivals):
         size = rng.randint(1, rng.choice([2, 8, 60]))
         batch = arrivals[at : at + size]
         _store(connection, batch)
         at += size
-        roll_up_once(connection, due_ms=max(a for _, a, _ in batch) + rng.choice([0, 20_000, 20 * MIN]))
+        if rng.random() < 0.2:
+            roll_up = RollUp()  # as after a stop: what it remembered is gone
+        _settle(connection, max(a for _, a, _ in batch) + rng.choice([0, 20_000, 20 * MIN]), roll_up)
+        if rng.random() < 0.2:
+            _settle(connection, T0, RollUp())  # another one works in between
     due = T0 + 20 * QUARTER_MS
     _settle(connection, due)
-    incremental = _consumption(connection)
+    incremental, events = _consumption(connection), _events(connection)
     assert len(incremental) > 30
+    assert {event[1] for event in events} & {"dip", "spike", "rollover", "reset"}
     assert incremental == _rebuilt(connection, due)
+    assert events == _events(connection)
 
 
 def test_a_late_reading_changes_its_neighbourhood_only(connection: psycopg.Connection) -> None:
@@ -186,7 +202,7 @@ def test_a_clock_that_goes_back_does_not_open_what_is_closed(connection: psycopg
     _store(connection, [("counter", T0, 1.0), ("counter", T0 + QUARTER_MS, 2.0)])
     _settle(connection, T0 + 4 * QUARTER_MS)
     step = roll_up_once(connection, due_ms=T0 + 2 * QUARTER_MS)
-    assert step.closed_to_ms == T0 + 4 * QUARTER_MS
+    assert step.computed_to_ms == T0 + 4 * QUARTER_MS
 
 
 def test_a_stop_between_closing_and_computing_loses_nothing(connection: psycopg.Connection) -> None:
@@ -220,7 +236,7 @@ def test_a_roll_up_that_waits_its_turn_holds_up_no_writer(connection: psycopg.Co
         other.execute("SELECT pg_advisory_xact_lock(%s)", [ROLLUP_TURN])
         other.execute("UPDATE rollup_progress SET computed_to = computed_to")
         step = roll_up_once(connection, due_ms=T0 + 4 * QUARTER_MS)
-        assert (step.closed_to_ms, step.quarters) == (0, 0)
+        assert (step.computed_to_ms, step.quarters) == (0, 0)
         _store(connection, [("counter", T0 + 5 * MIN, 2.0)])
     _settle(connection, T0 + 4 * QUARTER_MS)
     assert sum(row[2] for row in _consumption(connection)) == SCALE

@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from api.calendar.buckets import By, Calendar, buckets
+from api.calendar.clock import midnight
 from api.cursor import decode_cursor, encode_cursor
-from api.periods import By, bucket_days, midnight, parse_days, parse_period
+from api.periods import parse_days, parse_period
 from api.problems import ProblemError
 
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")
@@ -36,7 +38,7 @@ def test_instants_keep_their_offset():
 )
 def test_buckets_that_a_period_touches(by, days):
     period = parse_period("2025-12-31T10:00:00Z", "2026-01-01T10:00:00Z", COPENHAGEN)
-    assert [str(day) for day in bucket_days(period, by)] == days
+    assert [str(bucket.day) for bucket in buckets(period, by, Calendar())] == days
 
 
 def test_a_midnight_that_the_clock_skips_is_when_the_day_begins():

@@ -181,3 +181,37 @@ async def test_a_device_that_does_not_answer_is_let_go_and_tried_again() -> None
 def test_an_unknown_quantity_is_refused_with_the_known_ones() -> None:
     with pytest.raises(EdgePermanentError, match=r"meter m: profile abb-b23 has no quantity 'heat'; known: power"):
         make_driver(1, meters={"m": "heat"})
+
+
+def test_what_a_profile_knows_of_its_meters_is_offered(tmp_path: Path) -> None:
+    own = """
+    name: own
+    description: a meter with five digits
+    source: its dial
+    function: holding
+    quantities:
+      oven: {address: 1, type: u32, unit: kWh, resource: energy, kind: counter, register_width: 100000,
+             rated_maximum: 69.5, accuracy_class: 0.5}
+      power: {address: 3, type: u32, unit: W, resource: energy, kind: rate}
+    """
+    (tmp_path / "own.yaml").write_text(own, encoding="utf-8")
+    settings = ModbusSettings.model_validate(
+        {
+            "name": "d",
+            "driver": "modbus",
+            "host": "127.0.0.1",
+            "profile": "own.yaml",
+            "meters": {"oven": "oven", "power": "power"},
+        }
+    )
+    oven, power = ModbusDriver(settings, DriverContext(agent="a", folder=tmp_path)).offers()
+    assert (oven.register_width, oven.rated_maximum, oven.accuracy_class, oven.cadence_ms) == (1e5, 69.5, 0.5, 10_000)
+    assert (power.register_width, power.rated_maximum, power.accuracy_class) == (None, None, None)
+    (tmp_path / "own.yaml").write_text(own.replace("kind: rate", "kind: rate, register_width: 9"), encoding="utf-8")
+    with pytest.raises(EdgePermanentError, match="only a counter has a register that begins again"):
+        ModbusDriver(settings, DriverContext(agent="a", folder=tmp_path))
+
+
+def test_the_register_list_of_siemens_says_where_energies_overflow() -> None:
+    offers = make_driver(1, profile="siemens-pac3200", meters={"in": "energy-import", "p": "power"}).offers()
+    assert [(offer.unit, offer.register_width) for offer in offers] == [("Wh", 1e12), ("W", None)]
