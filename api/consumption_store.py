@@ -12,30 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg.rows import DictRow
 
+from api.binary_rows import copy_rows, row_type, unix_ms
 from api.calendar.buckets import By, Calendar, buckets, edges
 from api.calendar.clock import Period, Stretch
 from api.database import Connection, fetch_all
+from api.open_quarters import COMPLETE, OpenQuarters
 from api.series import Series
 from schemas.quantities import QUARTER_MS
 
+# What the roll-up has written, and what raw readings say of the quarters after that.
+_STORED: LiteralString = """
+    SELECT meter_id, quarter, measured, estimated, covered_ms FROM consumption
+    WHERE meter_id = ANY (%(meters)s) AND quarter >= %(from_at)s AND quarter < %(stored_to)s
+"""
+_OPEN: LiteralString = """
+    UNION ALL
+    SELECT meter_id, to_timestamp(quarter_ms / 1000), measured, estimated, covered_ms
+    FROM unnest(%(open_meter)s::int[], %(open_quarter)s::int8[], %(open_measured)s::int8[], %(open_estimated)s::int8[],
+                %(open_covered_ms)s::int[]) AS o (meter_id, quarter_ms, measured, estimated, covered_ms)
+    WHERE meter_id = ANY (%(meters)s) AND quarter_ms >= extract(epoch FROM %(from_at)s::timestamptz) * 1000
+      AND quarter_ms < extract(epoch FROM %(end)s::timestamptz) * 1000
+"""
 # Real meters have a row where something is known. A virtual meter has one where all of its terms have: a sum without
 # one of them would be another sum. It is covered as far as the worst of them. What is estimated of it is told of the
 # gross sums, where estimates of opposite signs don't cancel each other out.
-_METERS: LiteralString = """
+_METERS: tuple[LiteralString, LiteralString] = (
+    """
 SELECT meter.key, quarter, measured, estimated, covered_ms, NULL::numeric AS gross_measured,
        NULL::numeric AS gross_estimated
-FROM consumption JOIN meter ON meter.id = meter_id
-WHERE meter_id = ANY (%(meters)s) AND quarter >= %(from_at)s AND quarter < %(end)s
-"""
-_VIRTUAL_METERS: LiteralString = """
+FROM (""",
+    """) AS known JOIN meter ON meter.id = meter_id
+""",
+)
+_VIRTUAL_METERS: tuple[LiteralString, LiteralString] = (
+    """
 SELECT t.key, quarter, sum(round(measured * t.factor)) AS measured, sum(round(estimated * t.factor)) AS estimated,
        min(covered_ms) AS covered_ms, sum(abs(round(measured * t.factor))) AS gross_measured,
        sum(abs(round(estimated * t.factor))) AS gross_estimated
-FROM consumption JOIN unnest(%(keys)s::text[], %(meters)s::int[], %(factors)s::numeric[], %(terms)s::int[])
+FROM (""",
+    """) AS known JOIN unnest(%(keys)s::text[], %(meters)s::int[], %(factors)s::numeric[], %(terms)s::int[])
      AS t (key, meter_id, factor, terms) USING (meter_id)
-WHERE meter_id = ANY (%(meters)s) AND quarter >= %(from_at)s AND quarter < %(end)s
 GROUP BY t.key, quarter HAVING count(*) = min(t.terms)
-"""
+""",
+)
 _SUMS: LiteralString = """
        sum(measured) AS measured, sum(estimated) AS estimated, sum(covered_ms) AS covered_ms,
        coalesce(sum(gross_measured), abs(sum(measured))) AS gross_measured,
@@ -83,25 +102,8 @@ COPY (
     WHERE meter_id = ANY (%s) AND quarter >= %s AND quarter < %s
 ) TO STDOUT (FORMAT binary)
 """
-# One row of that copy: a count of fields, then length and value of each, all big-endian.
-_ROW = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("n1", ">i4"),
-        ("meter_id", ">i4"),
-        ("n2", ">i4"),
-        ("quarter", ">i8"),
-        ("n3", ">i4"),
-        ("measured", ">i8"),
-        ("n4", ">i4"),
-        ("estimated", ">i8"),
-        ("n5", ">i4"),
-        ("covered_ms", ">i4"),
-    ]
-)
+_ROW = row_type(meter_id="i4", quarter="i8", measured="i8", estimated="i8", covered_ms="i4")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HEADER_BYTES, _TRAILER_BYTES = 19, 2
-_POSTGRES_EPOCH_MS = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 Columns = Mapping[str, NDArray[np.int64]]
 
@@ -112,6 +114,7 @@ async def sums_by_instant(
     *,
     period: Period,
     clock: Sequence[Stretch] | None,
+    open_quarters: OpenQuarters,
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[DictRow]:
@@ -131,16 +134,20 @@ async def sums_by_instant(
         "after_meter": after_meter,
         "limit": limit,
     }
-    pages = await _fetch(connection, _BY_INSTANT, series, values)
+    pages = await _fetch(connection, _BY_INSTANT, series, open_quarters, values)
     return list(islice(heapq.merge(*pages, key=lambda row: (row["bucket"], row["meter"])), limit))
 
 
 async def sums_by_bucket(
-    connection: Connection, series: Sequence[Series], edges: Sequence[datetime]
+    connection: Connection,
+    series: Sequence[Series],
+    edges: Sequence[datetime],
+    *,
+    open_quarters: OpenQuarters = COMPLETE,
 ) -> dict[tuple[int, str], DictRow]:
     """Sums between each edge and the next; the key is the number of the bucket, from 0, and the meter."""
     values = {"edges": list(edges), "from_at": edges[0], "end": edges[-1]}
-    pages = await _fetch(connection, _BY_BUCKET, series, values)
+    pages = await _fetch(connection, _BY_BUCKET, series, open_quarters, values)
     return {(row["bucket"], row["meter"]): row for rows in pages for row in rows}
 
 
@@ -148,18 +155,28 @@ async def _fetch(
     connection: Connection,
     around: tuple[LiteralString, LiteralString],
     series: Sequence[Series],
+    open_quarters: OpenQuarters,
     values: Mapping[str, Any],
 ) -> list[list[DictRow]]:
     """The rows of the real meters, and those of the virtual ones."""
-    before, behind = around
+    values = {**values, "stored_to": open_quarters.stored_to(values["end"])}
+    known = _STORED
+    if len(open_quarters.table.meter):
+        known += _OPEN
+        columns = ("meter", "quarter", "measured", "estimated", "covered_ms")
+        values |= {f"open_{name}": getattr(open_quarters.table, name).tolist() for name in columns}
+
+    async def fetch(rows: tuple[LiteralString, LiteralString], of: Mapping[str, Any]) -> list[DictRow]:
+        return await fetch_all(connection, around[0] + rows[0] + known + rows[1] + around[1], {**values, **of})
+
     found = []
     numbers = [s.terms[0].number for s in series if not s.is_virtual]
     if numbers:
-        found.append(await fetch_all(connection, before + _METERS + behind, {**values, "meters": numbers}))
+        found.append(await fetch(_METERS, {"meters": numbers}))
     terms = [(s.id, term.number, term.factor, len(s.terms)) for s in series if s.is_virtual for term in s.terms]
     if terms:
-        columns = dict(zip(("keys", "meters", "factors", "terms"), map(list, zip(*terms, strict=True)), strict=True))
-        found.append(await fetch_all(connection, before + _VIRTUAL_METERS + behind, {**values, **columns}))
+        of = dict(zip(("keys", "meters", "factors", "terms"), map(list, zip(*terms, strict=True)), strict=True))
+        found.append(await fetch(_VIRTUAL_METERS, of))
     return found
 
 
@@ -174,15 +191,7 @@ async def columns(connection: Connection, meters: Sequence[int], period: Period)
     """All quarters of the meters as arrays: `meter_id`, `quarter` (Unix ms / 900,000), `measured`, `estimated`,
     `covered_ms`. A year of a meter is 35,040 rows; they come as one binary copy.
     """
-    chunks: list[bytes] = []
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(_COLUMNS, [list(meters), period.start, period.end]) as copy,
-    ):
-        async for chunk in copy:
-            chunks.append(bytes(chunk))  # noqa: PERF401 - `async for` in a comprehension would hide the copy
-    body = b"".join(chunks)[_HEADER_BYTES:-_TRAILER_BYTES]
-    rows = np.frombuffer(body, _ROW)
-    quarter = (rows["quarter"] // 1000 + _POSTGRES_EPOCH_MS) // QUARTER_MS
+    rows = await copy_rows(connection, _COLUMNS, [list(meters), period.start, period.end], _ROW)
+    quarter = unix_ms(rows["quarter"]) // QUARTER_MS
     names = ("meter_id", "measured", "estimated", "covered_ms")
-    return {"quarter": quarter.astype(np.int64)} | {name: rows[name].astype(np.int64) for name in names}
+    return {"quarter": quarter} | {name: rows[name].astype(np.int64) for name in names}

@@ -53,6 +53,11 @@ class RollupMetrics:
             "afkobling_rollup_late_recomputed", "Stretches recomputed for late readings", registry=self.registry
         )
         self.readings = Counter("afkobling_rollup_readings", "Readings followed", registry=self.registry)
+        self.followed_to = Gauge(
+            "afkobling_rollup_followed_to_seconds",
+            "Unix time before which readings are followed",
+            registry=self.registry,
+        )
         self.computed_to = Gauge(
             "afkobling_rollup_computed_to_seconds",
             "Unix time before which quarters are complete",

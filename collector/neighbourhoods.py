@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import psycopg
 
 from collector.metering.neighbourhood import Loaded, Neighbourhood, Stretch, compute_neighbourhood
-from collector.metering.tables import Facts, Ints, MeterRules, ReadingTable
+from collector.metering.tables import Ints, MeterRules
 from collector.rollup_store import Target, read_chain_events, read_facts, read_readings
 
 _MINUTE_MS, _DAY_MS = 60_000, 86_400_000
@@ -28,9 +28,12 @@ class Horizon:
 
 
 def compute_stretches(
-    cursor: psycopg.Cursor, stretches: Sequence[Stretch], rules: MeterRules, horizon: Horizon, *, target: Target
+    cursor: psycopg.Cursor, stretches: Sequence[Stretch], rules: MeterRules, horizon: Horizon, *, target: Target | None
 ) -> list[Neighbourhood]:
-    """What the surroundings of each stretch come to; at most one stretch a meter. `rules` are those of all meters."""
+    """What the surroundings of each stretch come to; at most one stretch a meter. `rules` are those of all meters.
+
+    `target` holds the events that tell whether something was judged near; None: that is not believed.
+    """
     found: list[Neighbourhood] = []
     todo = list(stretches)
     for look in _LOOKS_MS:
@@ -66,7 +69,13 @@ def _groups(stretches: Iterable[Stretch], look: int) -> Iterator[list[Stretch]]:
 
 
 def _load(
-    cursor: psycopg.Cursor, group: list[Stretch], look: int, *, rules: MeterRules, horizon: Horizon, target: Target
+    cursor: psycopg.Cursor,
+    group: list[Stretch],
+    look: int,
+    *,
+    rules: MeterRules,
+    horizon: Horizon,
+    target: Target | None,
 ) -> Iterator[tuple[Stretch, Loaded]]:
     meter_ids = np.array(sorted({stretch.meter for stretch in group}), dtype=np.int64)
     oldest = int(horizon.first_at[meter_ids].min())
@@ -74,35 +83,22 @@ def _load(
     to_ms = min(max(stretch.to_ms for stretch in group) + look, horizon.known_to)
     facts = read_facts(cursor, from_ms, to_ms, meter_ids)
     readings = read_readings(cursor, from_ms, to_ms, meter_ids)
-    chain_events = read_chain_events(cursor, target, meter_ids)
+    chain_events = read_chain_events(cursor, target, meter_ids) if target else {}
     for stretch in group:
         window = int(rules.dip_window_ms[stretch.meter])
-        judged = any(
+        judged = target is None or any(
             is_undecided or (until >= from_ms - window and at < to_ms + window)
             for at, until, is_undecided in chain_events.get(stretch.meter, ())
         )
         yield (
             stretch,
             Loaded(
-                readings=_readings_of(readings, stretch.meter),
+                readings=readings.alone(stretch.meter),
                 from_ms=from_ms,
                 to_ms=to_ms,
                 begins=from_ms <= int(horizon.first_at[stretch.meter]),
                 ends=to_ms >= horizon.known_to,
                 was_judged=judged,
-                facts=_facts_of(facts, stretch.meter),
+                facts=facts.alone(stretch.meter),
             ),
         )
-
-
-def _readings_of(readings: ReadingTable, meter: int) -> ReadingTable:
-    begin, end = np.searchsorted(readings.meter, meter, "left"), np.searchsorted(readings.meter, meter, "right")
-    own = readings.select(np.arange(begin, end))
-    return replace(own, meter=np.zeros(len(own.at), dtype=np.int64))
-
-
-def _facts_of(facts: Facts, meter: int) -> Facts:
-    return Facts(
-        exchanges=[replace(exchange, meter=0) for exchange in facts.exchanges if exchange.meter == meter],
-        told=[replace(told, meter=0) for told in facts.told if told.meter == meter],
-    )

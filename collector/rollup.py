@@ -7,7 +7,7 @@ transaction that writes the consumption behind them, and what is held in memory 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import LiteralString
 
 import numpy as np
@@ -17,6 +17,7 @@ from collector.follower import LOOK_MS, Follower
 from collector.metering.neighbourhood import Neighbourhood, Stretch, floor_quarter
 from collector.metering.sums import finish_quarters, merge_sums
 from collector.neighbourhoods import Horizon, compute_stretches
+from collector.prefetch import Prefetch
 from collector.rollup_store import (
     LIVE,
     Target,
@@ -87,21 +88,25 @@ _DROP_PENDING: LiteralString = "DELETE FROM pending WHERE id = ANY(%s)"
 class Step:
     """What one step did: readings followed, rows of consumption written, late stretches computed again.
 
-    `computed_to_ms`: quarters before this instant stand in the table. `is_behind`: more is due now.
+    `computed_to_ms`: quarters before this instant stand in the table. `followed_to_ms`: all readings before this one
+    have been taken up. `is_behind`: more is due now.
     """
 
     computed_to_ms: int
+    followed_to_ms: int
     readings: int
     quarters: int
     recomputed: int
     is_behind: bool
 
 
-_NOTHING = Step(computed_to_ms=0, readings=0, quarters=0, recomputed=0, is_behind=False)
+_NOTHING = Step(computed_to_ms=0, followed_to_ms=0, readings=0, quarters=0, recomputed=0, is_behind=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Progress:
+class Progress:
+    """How far the roll-up is (Unix milliseconds), how many steps it made, and by which site model."""
+
     closed_to: int
     computed_to: int | None
     steps: int
@@ -111,8 +116,9 @@ class _Progress:
 class RollUp:
     """Step after step; `target` is where results go. What it remembers serves only to be fast."""
 
-    def __init__(self, *, target: Target = LIVE) -> None:
+    def __init__(self, *, target: Target = LIVE, prefetch: Prefetch | None = None) -> None:
         self._target = target
+        self._prefetch = prefetch
         self._follower: Follower | None = None
         self._state: tuple[int, int] | None = None
         self._slice_ms = _FIRST_SLICE_MS
@@ -132,8 +138,28 @@ class RollUp:
             self._follower = None
             raise
 
+    def catch_up(self, cursor: psycopg.Cursor) -> Progress:
+        """Do all that is due, and bring the complete quarters to all that is known; whoever calls has the turn.
+
+        Between two completions a quarter may still lack what readings after it tell of its end.
+        """
+        while self._step(cursor).is_behind:
+            pass
+        if self._follower is not None:
+            self._complete(cursor, self._follower, self._follower.computed_to)
+        return read_progress(cursor)
+
+    def compute_all(self, cursor: psycopg.Cursor, *, progress: Progress) -> None:
+        """Compute from the first reading on what stands in the tables at that progress. Nothing else is noted."""
+        follower = self._begin(cursor, None, progress.closed_to)
+        while follower is not None and follower.followed_to < progress.closed_to:
+            self._follow_slice(cursor, follower, progress.closed_to)
+            complete = min(floor_quarter(follower.followed_to - LOOK_MS), progress.computed_to or 0)
+            if complete > follower.computed_to or follower.followed_to == progress.closed_to:
+                self._complete(cursor, follower, max(complete, follower.computed_to))
+
     def _step(self, cursor: psycopg.Cursor) -> Step:
-        progress = _progress(cursor)
+        progress = read_progress(cursor)
         follower = self._load(cursor, progress)
         if follower is None:
             return _NOTHING
@@ -150,23 +176,29 @@ class RollUp:
         self._state = (progress.steps + bool(is_changed), progress.model_version)
         return Step(
             computed_to_ms=follower.computed_to,
+            followed_to_ms=follower.followed_to,
             readings=readings,
             quarters=quarters,
             recomputed=recomputed,
             is_behind=follower.followed_to < progress.closed_to or recomputed > 0,
         )
 
-    def _load(self, cursor: psycopg.Cursor, progress: _Progress) -> Follower | None:
+    def _load(self, cursor: psycopg.Cursor, progress: Progress) -> Follower | None:
         """What is remembered, if nobody else has worked since; else begin again at the last complete quarter."""
         if self._follower is not None and self._state == (progress.steps, progress.model_version):
             return self._follower
-        computed_to = progress.computed_to
+        self._follower = self._begin(cursor, progress.computed_to, progress.closed_to)
+        return self._follower
+
+    def _begin(self, cursor: psycopg.Cursor, computed_to: int | None, closed_to: int) -> Follower | None:
+        """One that stands a quarter before `computed_to`, or before the first reading; None where there is none."""
+        rules = read_rules(cursor)
         if computed_to is None:
             bounds = reading_bounds(cursor)
-            if bounds is None or bounds[0] >= progress.closed_to:
+            if bounds is None or bounds[0] >= closed_to:
                 return None
-            computed_to = floor_quarter(bounds[0]) - QUARTER_MS
-        rules = read_rules(cursor)
+            first = floor_quarter(bounds[0]) - QUARTER_MS
+            return Follower(rules, from_ms=first - QUARTER_MS, computed_to=first)
         kept_from = computed_to - QUARTER_MS
         follower = Follower(rules, from_ms=kept_from, computed_to=computed_to)
         meters = cursor.execute(_METERS).fetchall()
@@ -175,7 +207,6 @@ class RollUp:
             if rough_from is not None and meter < len(rules.kind):
                 follower.make_rough(meter, rough_from)
         follower.remember(read_readings(cursor, kept_from - _BEFORE_MS, kept_from))
-        self._follower = follower
         return follower
 
     def _follow_slice(self, cursor: psycopg.Cursor, follower: Follower, closed_to: int) -> int:
@@ -188,10 +219,15 @@ class RollUp:
         stated = [(exchange.meter, exchange.at) for exchange in facts.exchanges]
         for meter, at in stated + [(told.meter, told.at) for told in facts.told]:
             follower.see_first(meter, at)
-            follower.make_rough(meter, at)
-        readings = read_readings(cursor, from_ms, to_ms)
-        follower.take(readings, to_ms)
+            # Nothing of the slice is followed then, not what lies before the fact either.
+            follower.make_rough(meter, min(at, from_ms))
+        readings = self._prefetch.take(from_ms, to_ms) if self._prefetch else None
+        if readings is None:
+            readings = read_readings(cursor, from_ms, to_ms)
         self._fit_slices(cursor, len(readings.at), to_ms)
+        if self._prefetch and to_ms < closed_to:
+            self._prefetch.fetch(to_ms, min(to_ms + self._slice_ms, closed_to))
+        follower.take(readings, to_ms)
         return len(readings.at)
 
     def _fit_slices(self, cursor: psycopg.Cursor, count: int, from_ms: int) -> None:
@@ -262,6 +298,8 @@ class RollUp:
         return written + len(fresh.meter) + len(again.meter)
 
     def _note_meters(self, cursor: psycopg.Cursor, follower: Follower) -> None:
+        if self._target != LIVE:
+            return
         if follower.new_meters:
             cursor.execute(_PUT_METERS, [list(follower.new_meters), list(follower.new_meters.values())])
             follower.new_meters = {}
@@ -270,18 +308,17 @@ class RollUp:
         cursor.execute(_DROP_ROUGH, [list(follower.rough)])
 
 
-def roll_up_once(connection: psycopg.Connection, *, due_ms: int) -> Step:
+def roll_up_once(connection: psycopg.Connection, *, due_ms: int, prefetch: Prefetch | None = None) -> Step:
     """Do all that is due by `due_ms`, remembering nothing from before; returns what it came to."""
-    roll_up = RollUp()
+    roll_up = RollUp(prefetch=prefetch)
     total = _NOTHING
     while True:
         step = roll_up.step(connection, due_ms=due_ms)
-        total = Step(
-            computed_to_ms=step.computed_to_ms,
+        total = replace(
+            step,
             readings=total.readings + step.readings,
             quarters=total.quarters + step.quarters,
             recomputed=total.recomputed + step.recomputed,
-            is_behind=step.is_behind,
         )
         if not step.is_behind:
             return total
@@ -291,9 +328,9 @@ def _has_turn(cursor: psycopg.Cursor) -> bool:
     return cursor.execute(_TURN, [ROLLUP_TURN]).fetchone() == (True,)
 
 
-def _progress(cursor: psycopg.Cursor) -> _Progress:
+def read_progress(cursor: psycopg.Cursor) -> Progress:
     closed_to, computed_to, steps, version = cursor.execute(_PROGRESS).fetchone() or (None, None, 0, 0)
-    return _Progress(closed_to=closed_to or 0, computed_to=computed_to, steps=steps, model_version=version)
+    return Progress(closed_to=closed_to or 0, computed_to=computed_to, steps=steps, model_version=version)
 
 
 def _close(connection: psycopg.Connection, to_ms: int) -> None:
@@ -305,7 +342,7 @@ def _close(connection: psycopg.Connection, to_ms: int) -> None:
     with connection.transaction(), connection.cursor() as cursor:
         # Whoever holds the turn also holds the row to be updated: waiting for that with the gate closed would stop
         # every writer.
-        if _progress(cursor).closed_to >= to_ms or not _has_turn(cursor):
+        if read_progress(cursor).closed_to >= to_ms or not _has_turn(cursor):
             return
         cursor.execute(_GATE, [ROLLUP_GATE])
         cursor.execute(_MOVE_CLOSED, [to_ms])

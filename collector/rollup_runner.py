@@ -11,6 +11,7 @@ import structlog
 
 from collector.connection import connect
 from collector.metrics import RollupMetrics
+from collector.prefetch import Prefetch
 from collector.rollup import RollUp, Step, roll_up_once
 from collector.settings import RollupSettings
 
@@ -33,7 +34,8 @@ class RollupRunner:
         self._settings = settings
         self.metrics = metrics or RollupMetrics()
         self._clock_ms = clock_ms
-        self._roll_up = RollUp()
+        self._prefetch = Prefetch(lambda: connect(settings.database_url, role="rollup-prefetch"))
+        self._roll_up = RollUp(prefetch=self._prefetch)
         self._is_stopping = threading.Event()
         self._problem: str | None = "not connected to the database yet"
 
@@ -59,6 +61,7 @@ class RollupRunner:
                     if not is_behind:
                         self._is_stopping.wait(self._settings.rollup_poll_ms / 1000)
         finally:
+            self._prefetch.close()
             if connection is not None:
                 connection.close()
 
@@ -79,11 +82,16 @@ class RollupRunner:
         self.metrics.recomputed.inc(step.recomputed)
         if step.computed_to_ms:
             self.metrics.computed_to.set(step.computed_to_ms / 1000)
+            self.metrics.followed_to.set(step.followed_to_ms / 1000)
         return step.is_behind
 
 
 def roll_up_all(settings: RollupSettings, *, due_ms: int | None = None) -> Step:
     """Do all that is due by `due_ms` (default: now, less the grace), then return what it came to."""
     due = time.time_ns() // 1_000_000 - settings.rollup_grace_ms if due_ms is None else due_ms
-    with connect(settings.database_url, role="rollup") as connection:
-        return roll_up_once(connection, due_ms=due)
+    prefetch = Prefetch(lambda: connect(settings.database_url, role="rollup-prefetch"))
+    try:
+        with connect(settings.database_url, role="rollup") as connection:
+            return roll_up_once(connection, due_ms=due, prefetch=prefetch)
+    finally:
+        prefetch.close()

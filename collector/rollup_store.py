@@ -14,23 +14,32 @@ from psycopg import sql
 from collector.binary_copy import CONSUMPTION_TYPES, decode_array, encode_rows
 from collector.metering.neighbourhood import CHAIN_KINDS
 from collector.metering.sums import QuarterTable
-from collector.metering.tables import Event, Exchange, Facts, Floats, Ints, KindCode, MeterRules, ReadingTable, Told
+from collector.metering.tables import (
+    Event,
+    Exchange,
+    Facts,
+    Floats,
+    Ints,
+    KindCode,
+    MeterRules,
+    ReadingTable,
+    Told,
+    make_rules,
+)
 from schemas.events import Decision, EventKind
-from schemas.quantities import SCALE
 from schemas.resources import Quality
 
 _UNKNOWN_KIND = -1
-_WIDEST = 9e9
-"""Canonical units: no register that can be stored is wider."""
 
 _RULES: LiteralString = """
     SELECT id, kind, canonical_factor, max_gap_ms, coalesce(interval_ms, 0), coalesce(register_width, 0),
            coalesce(rated_maximum, 'infinity'), dip_window_ms, coalesce(frozen_after_ms, 0)
     FROM meter
 """
-# Whole columns as arrays: a row at a time would cost more to receive than to compute.
+# Whole columns as arrays: a row at a time would cost more to receive than to compute. Meter and quality share one, as
+# each element costs the server as much as reading it from the table.
 _READINGS: LiteralString = """
-    SELECT array_agg(meter_id), array_agg(at), array_agg(value), array_agg(quality)
+    SELECT array_agg(meter_id::int8 * 65536 + quality + 32768), array_agg(at), array_agg(value)
     FROM reading WHERE at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
 """
 _OF_METERS: LiteralString = " AND meter_id = ANY(%(meters)s)"
@@ -128,16 +137,15 @@ def read_rules(cursor: psycopg.Cursor) -> MeterRules:
 
     kind = np.full(count, _UNKNOWN_KIND, dtype=np.int8)
     kind[ids] = [KindCode.of(row[1]) for row in rows]
-    factor = column(2, 1.0)
-    return MeterRules(
+    return make_rules(
         kind=kind,
-        factor=factor,
-        max_gap_ms=column(3).astype(np.int64),
-        interval_ms=column(4).astype(np.int64),
-        width=np.rint(np.minimum(column(5) * factor, _WIDEST) * SCALE).astype(np.int64),
-        rated=column(6, np.inf) * factor * SCALE,
-        dip_window_ms=column(7).astype(np.int64),
-        frozen_after_ms=column(8).astype(np.int64),
+        factor=column(2, 1.0),
+        max_gap_ms=column(3),
+        interval_ms=column(4),
+        register_width=column(5),
+        rated_maximum=column(6, np.inf),
+        dip_window_ms=column(7),
+        frozen_after_ms=column(8),
     )
 
 
@@ -150,11 +158,11 @@ def read_readings(cursor: psycopg.Cursor, from_ms: int, to_ms: int, meter_ids: I
     statement = _READINGS if meter_ids is None else _READINGS + _OF_METERS
     cursor.execute(statement, values, binary=True)
     result = cursor.pgresult
-    columns = [b"" if result is None else result.get_value(0, i) or b"" for i in range(4)]
-    meter, at, value, quality = (
-        decode_array(kind, column)
-        for kind, column in zip(("int4", "timestamptz", "float8", "int2"), columns, strict=True)
+    columns = [b"" if result is None else result.get_value(0, i) or b"" for i in range(3)]
+    packed, at, value = (
+        decode_array(kind, column) for kind, column in zip(("int8", "timestamptz", "float8"), columns, strict=True)
     )
+    meter, quality = packed >> 16, (packed & 0xFFFF) - 0x8000
     manual = cursor.execute(_MANUAL, values).fetchall()
     if manual:
         given = {(row[0], row[1]) for row in manual}
@@ -165,7 +173,7 @@ def read_readings(cursor: psycopg.Cursor, from_ms: int, to_ms: int, meter_ids: I
         at = np.r_[at[~mine], [row[1] for row in manual]]
         value = np.r_[value[~mine], [row[2] for row in manual]]
         quality = np.r_[quality[~mine], np.full(len(manual), Quality.MANUAL)]
-    order = _order(meter.astype(np.int64), at - from_ms)
+    order = _order(meter, at - from_ms)
     return ReadingTable(
         meter=meter[order].astype(np.int64),
         at=at[order].astype(np.int64),

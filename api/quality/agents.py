@@ -84,7 +84,8 @@ def _unknown(agent: AgentFacts, unknown: UnknownMeter, facts: SiteFacts, *, now:
         end=None,
         seen=f"Agent {agent.agent} offers meter {unknown.meter}, which the site model has not{held}.",
         why=WHY[FindingKind.UNKNOWN_METER],
-        todo="Adopt it: what stands in quarantine is stored then. Or take it out of the agent's configuration.",
+        todo=f"Adopt it with `afkobling meters adopt {agent.agent} {unknown.meter}`: what stands in quarantine is then "
+        "stored. Or take it out of the agent's configuration.",
         count=max(1, unknown.readings),
     )
 
@@ -101,7 +102,7 @@ def _quarantined(entry: QuarantineFacts, facts: SiteFacts) -> Finding:
         seen=f"{plural(entry.entries, 'message')} {whose}in quarantine{readings}: "
         f"{entry.reason}, {when}. The last says: {entry.detail}.",
         why=WHY[FindingKind.QUARANTINE],
-        todo="Do what it says, then have the quarantine replayed: nothing in it is lost.",
+        todo="Do what it says, then `afkobling quarantine replay`: nothing in it is lost.",
         count=entry.entries,
     )
 

@@ -38,7 +38,7 @@ def _one(event: OpenEvent) -> Finding:
         end=event.until,
         seen=f"{event.meter}: {event.sentence}",
         why=WHY[kind],
-        todo=f"{_ADVICE[event.kind]} Then confirm it, or overrule it: `afkobling events confirm {event.key}`.",
+        todo=f"{_ADVICE[event.kind]} Then confirm or overrule it: `afkobling events confirm {event.key} --reason …`.",
         event=event.key,
     )
 

@@ -1,13 +1,11 @@
-"""What the readings make: consumption by bucket, runs and production."""
+"""Consumption by bucket."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
-from fractions import Fraction
 from itertools import islice
 from typing import Annotated, Any
 
@@ -15,19 +13,18 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from api import consumption_store, runs_store, site_store
-from api.attribution_loader import attribute_period
+from api import consumption_store, site_store
 from api.calendar.buckets import Bucket, By, buckets, edges
 from api.calendar.clock import Period, hour_end, stretches
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, Number, quantity, ratio, reply
-from api.indicators.intensity import Output, outputs
+from api.open_quarters import OpenQuarters, read_open_quarters
 from api.periods import parse_period
 from api.problems import bad_value
 from api.series import Series
 from api.site_store import OwnSite, SiteRow
-from schemas.resources import Resource, RunState
+from schemas.resources import Resource
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"])
 
@@ -59,6 +56,9 @@ class Consumption(Answer):
     estimated: Number | None
     coverage: Annotated[Number, Field(description="share of the bucket that measured readings stand behind, 0 to 1")]
     estimated_share: Annotated[Number | None, Field(description="share of the total that is estimated, 0 to 1")]
+    provisional: Annotated[
+        bool, Field(description="reaches into quarters that are not complete yet, of which raw readings tell so far")
+    ]
 
 
 class ShiftConsumption(Consumption):
@@ -67,34 +67,6 @@ class ShiftConsumption(Consumption):
     shift: Annotated[str, Field(description="the shift's id, or `none` for time outside of all shifts")]
     shift_name: str | None
     working_day: Annotated[date, Field(description="the local day on which it began")]
-
-
-class RunAnswer(Answer):
-    """A span of one state of a line; `to` is null while it goes on."""
-
-    line: str
-    run: str
-    state: RunState
-    product: str | None
-    order: str | None
-    start: Annotated[Instant, Field(alias="from")]
-    end: Annotated[Instant | None, Field(alias="to")]
-
-
-class ProductionBy(StrEnum):
-    LINE = "line"
-    PRODUCT = "product"
-
-
-class Production(Answer):
-    """What came out of a line as one product; `product` is null for what was made in no run."""
-
-    line: str | None
-    product: str | None
-    unit: str
-    good: Number
-    scrap: Number
-    scrap_ratio: Annotated[Number | None, Field(description="scrap / (good + scrap) [ISO 22400-2]")]
 
 
 @router.get("/consumption", response_model=Page[ShiftConsumption | Consumption])
@@ -121,69 +93,86 @@ async def consumption(
     Its coverage is that of its worst term, quarter by quarter: all figures of a bucket are of the same quarters, and
     the coverage tells how much of the bucket they are. Its estimated share is told of the gross amounts, in which
     estimates of opposite signs don't cancel each other out.
+
+    A provisional figure tells of quarters that are not complete what has been read so far, of 500 meters at most.
     """
     if by is By.SHIFT and not site.shifts:
         raise bad_value("by", "this site has no shifts; give them in its model, as `site.shifts`")
     found = await site_store.series_named(connection, site, meter)
     series = [s for s in found if resource is None or s.resource == resource]
     after = tuple(decode_cursor(cursor, datetime, str)) if cursor else None
+    numbers = [term.number for s in series for term in s.terms]
+    asked = _Asked(
+        series=series,
+        period=period,
+        by=by,
+        after=after,
+        limit=limit + 1,
+        open_quarters=await read_open_quarters(connection, numbers, period),
+    )
     if by in {By.QUARTER, By.HOUR}:
-        items = await _by_instant(connection, series, period=period, by=by, after=after, limit=limit + 1)
+        items = await _by_instant(connection, asked)
     else:
-        items = await _by_bucket(connection, site, series, period=period, by=by, after=after, limit=limit + 1)
+        items = await _by_bucket(connection, site, asked)
     # An item's `from` is cut to the period; so are the keys that a cursor is compared with.
     return reply(page_of(items, limit, lambda item: (item.start, item.meter)))
 
 
-async def _by_instant(
-    connection: Connection,
-    series: Sequence[Series],
-    *,
-    period: Period,
-    by: By,
-    after: tuple[datetime, str] | None,
-    limit: int,
-) -> list[Consumption]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Which items a page holds: `limit` of them after the key `after`."""
+
+    series: Sequence[Series]
+    period: Period
+    by: By
+    after: tuple[datetime, str] | None
+    limit: int
+    open_quarters: OpenQuarters
+
+
+async def _by_instant(connection: Connection, asked: _Asked) -> list[Consumption]:
+    period, after = asked.period, asked.after
     rest = period if after is None else replace(period, start=max(period.start, after[0]))
     if rest.start >= rest.end:
         return []
-    clock = list(stretches(rest)) if by is By.HOUR else None
+    clock = list(stretches(rest)) if asked.by is By.HOUR else None
     rows = await consumption_store.sums_by_instant(
-        connection, series, period=period, clock=clock, after=after, limit=limit
+        connection,
+        asked.series,
+        period=period,
+        clock=clock,
+        open_quarters=asked.open_quarters,
+        after=after,
+        limit=asked.limit,
     )
-    by_key = {s.id: s for s in series}
+    by_key = {s.id: s for s in asked.series}
     found = []
     for row in rows:
         end = row["whole"] + timedelta(minutes=15) if clock is None else hour_end(row["whole"], clock)
-        found.append(Consumption(**_figures(by_key[row["meter"]], row, row["whole"], end, period)))
+        found.append(Consumption(**_figures(by_key[row["meter"]], row, row["whole"], end, asked)))
     return found
 
 
-async def _by_bucket(
-    connection: Connection,
-    site: SiteRow,
-    series: Sequence[Series],
-    *,
-    period: Period,
-    by: By,
-    after: tuple[datetime, str] | None,
-    limit: int,
-) -> list[Consumption]:
+async def _by_bucket(connection: Connection, site: SiteRow, asked: _Asked) -> list[Consumption]:
     # First which buckets stand on this page, then only their rows.
     calendar = site.calendar
+    period, after = asked.period, asked.after
     start = period.start if after is None else max(period.start, after[0])
-    if not series or start >= period.end:
+    if not asked.series or start >= period.end:
         return []
-    found = buckets(replace(period, start=start), by, calendar)
-    wanted = list(islice(_keys(found, sorted(series, key=lambda s: s.id), start=period.start, after=after), limit))
+    found = buckets(replace(period, start=start), asked.by, calendar)
+    series = sorted(asked.series, key=lambda s: s.id)
+    wanted = list(islice(_keys(found, series, start=period.start, after=after), asked.limit))
     if not wanted:
         return []
     places = {bucket: i for i, bucket in enumerate(dict.fromkeys(bucket for bucket, _ in wanted))}
-    sums = await consumption_store.sums_by_bucket(connection, series, edges(list(places), period))
+    sums = await consumption_store.sums_by_bucket(
+        connection, series, edges(list(places), period), open_quarters=asked.open_quarters
+    )
     names = {shift.id: shift.name or shift.id for shift in calendar.shifts}
     items = []
     for bucket, one in wanted:
-        figures = _figures(one, sums.get((places[bucket], one.id)), bucket.start, bucket.end, period)
+        figures = _figures(one, sums.get((places[bucket], one.id)), bucket.start, bucket.end, asked)
         if bucket.shift is None:
             items.append(Consumption(**figures))
         else:
@@ -207,9 +196,10 @@ def _keys(
 
 
 def _figures(
-    series: Series, row: dict[str, Any] | None, start: datetime, end: datetime, period: Period
+    series: Series, row: dict[str, Any] | None, start: datetime, end: datetime, asked: _Asked
 ) -> dict[str, Any]:
     """The fields of an item, whose bucket is cut to the period."""
+    period = asked.period
     start, end = max(start, period.start).astimezone(UTC), min(end, period.end).astimezone(UTC)
     length_ms = (end - start) // timedelta(milliseconds=1)
     share = None
@@ -226,61 +216,5 @@ def _figures(
         "estimated": quantity(row["estimated"]) if row else None,
         "coverage": (ratio(min(float(row["covered_ms"]) / length_ms, 1.0)) if row else None) or Decimal(0),
         "estimated_share": share,
+        "provisional": asked.open_quarters.is_provisional(end),
     }
-
-
-@router.get("/runs", response_model=Page[RunAnswer])
-async def runs(
-    site: OwnSite,
-    period: AskedPeriod,
-    connection: Database,
-    line: Annotated[str | None, Query(max_length=63)] = None,
-    limit: Limit = 1000,
-    cursor: CursorText = None,
-) -> Response:
-    """Runs that touch the period, by start."""
-    after = tuple(decode_cursor(cursor, datetime, int)) if cursor else None
-    rows = await runs_store.runs(connection, site.id, period, line=line, after=after, limit=limit + 1)
-    page = page_of(rows, limit, lambda row: (row["start_at"], row["id"]))
-    items = [
-        RunAnswer(
-            line=row["line"],
-            run=row["run"],
-            state=row["state"],
-            product=row["product"],
-            order=row["order"],
-            start=row["start_at"],
-            end=row["end_at"],
-        )
-        for row in page.items
-    ]
-    return reply(Page(items=items, next=page.next))
-
-
-@router.get("/production", response_model=Page[Production])
-async def production(
-    site: OwnSite,
-    period: AskedPeriod,
-    connection: Database,
-    by: Annotated[ProductionBy, Query(description="what is told apart")] = ProductionBy.LINE,
-) -> Response:
-    """Good and scrap by line and product: what the production meters counted, given to the runs of their time."""
-    found = await attribute_period(connection, site, period)
-    made: dict[tuple[str, str, str], list[Output]] = {}
-    for output in outputs(found.attribution, found.units):
-        line = output.line if by is ProductionBy.LINE else None
-        made.setdefault((line or "", output.product or "", output.unit), []).append(output)
-    return reply(Page(items=[_production(key, made[key]) for key in sorted(made)], next=None))
-
-
-def _production(key: tuple[str, str, str], made: list[Output]) -> Production:
-    line, product, unit = key
-    good, scrap = sum(output.good.total for output in made), sum(output.scrap.total for output in made)
-    return Production(
-        line=line or None,
-        product=product or None,
-        unit=unit,
-        good=quantity(good),
-        scrap=quantity(scrap),
-        scrap_ratio=ratio(Fraction(scrap, good + scrap)) if good + scrap > 0 else None,
-    )

@@ -41,16 +41,12 @@ class MeterQuality(Answer):
     usable: Annotated[bool | None, Field(description="whether 90 % of the days are usable; null without a whole day")]
     estimated_share: Annotated[Number | None, Field(description="share of the amount that is estimated, 0 to 1")]
     cadence: Annotated[float | None, Field(description="how often it is expected to speak")]
-    cadence_from: Annotated[
-        CadenceFrom | None, Field(description="set, its interval, or learnt from what it does")
-    ]
+    cadence_from: Annotated[CadenceFrom | None, Field(description="set, its interval, or learnt from what it does")]
     cadence_seen: Annotated[float | None, Field(description="the usual distance of its newest readings")]
     cadence_kept: Annotated[bool | None, Field(description="null where it is learnt, or too little was seen to tell")]
     last_reading_at: Annotated[Instant | None, Field(description="null where it is more than 30 days ago")]
     silent: bool
-    silent_after: Annotated[
-        float, Field(description="how long it may say nothing")
-    ]
+    silent_after: Annotated[float, Field(description="how long it may say nothing")]
     open_events: dict[EventKind, int]
 
 

@@ -132,7 +132,7 @@ def _frame(stretch: Stretch, loaded: Loaded, rules: MeterRules) -> tuple[int, in
     if frame is None:
         return None
     start, end = frame
-    if rules.frozen_after_ms[0] and not _moves_on_both_sides(stretch, loaded):
+    if rules.frozen_after_ms[0] and not _sees_standing_still(loaded, start, end):
         return None
     # The spans that cross the edges need a reading beyond them.
     has_before = loaded.begins or bool((readings.at < start).any())
@@ -140,13 +140,13 @@ def _frame(stretch: Stretch, loaded: Loaded, rules: MeterRules) -> tuple[int, in
     return frame if has_before and has_after else None
 
 
-def _moves_on_both_sides(stretch: Stretch, loaded: Loaded) -> bool:
-    """Whether a stretch of standing still is seen whole."""
-    readings = loaded.readings
-    before, after = readings.at < stretch.from_ms, readings.at > stretch.to_ms
-    return (loaded.begins or bool(np.diff(readings.value[before]).any())) and (
-        loaded.ends or bool(np.diff(readings.value[after]).any())
-    )
+def _sees_standing_still(loaded: Loaded, start: int, end: int) -> bool:
+    """Whether stretches of one value that reach into [start, end) are there whole: the outermost ones may not be."""
+    at = loaded.readings.at
+    moved = np.flatnonzero(np.diff(loaded.readings.value))
+    is_begun = loaded.begins or bool(len(moved) and at[moved[0]] < start)
+    is_ended = loaded.ends or bool(len(moved) and at[moved[-1] + 1] >= end)
+    return is_begun and is_ended
 
 
 def _plain_frame(stretch: Stretch, loaded: Loaded, rules: MeterRules, *, reach: int) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -20,6 +20,8 @@ Bools = NDArray[np.bool_]
 HOUR_MS = 3_600_000.0
 NEVER = -(2**62)
 """Before all instants."""
+_WIDEST = 9e9
+"""Canonical units: no register that can be stored is wider."""
 
 
 class KindCode(IntEnum):
@@ -74,6 +76,12 @@ class ReadingTable:
             meter=self.meter[rows], at=self.at[rows], value=self.value[rows], quality=self.quality[rows]
         )
 
+    def alone(self, meter: int) -> ReadingTable:
+        """The rows of one meter, which is 0 there."""
+        begin, end = np.searchsorted(self.meter, meter, "left"), np.searchsorted(self.meter, meter, "right")
+        own = self.select(np.arange(begin, end))
+        return replace(own, meter=np.zeros(len(own.at), dtype=np.int64))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
@@ -106,6 +114,13 @@ class Facts:
     exchanges: Sequence[Exchange] = ()
     told: Sequence[Told] = ()
 
+    def alone(self, meter: int) -> Facts:
+        """Those of one meter, which is 0 there."""
+        return Facts(
+            exchanges=[replace(exchange, meter=0) for exchange in self.exchanges if exchange.meter == meter],
+            told=[replace(told, meter=0) for told in self.told if told.meter == meter],
+        )
+
 
 NO_FACTS = Facts()
 
@@ -129,6 +144,30 @@ class Event:
     before: tuple[int, float] | None = None
     after: tuple[int, float] | None = None
     quantity: int | None = None
+
+
+def make_rules(
+    *,
+    kind: NDArray[np.int8],
+    factor: Floats,
+    max_gap_ms: Floats,
+    interval_ms: Floats,
+    register_width: Floats,
+    rated_maximum: Floats,
+    dip_window_ms: Floats,
+    frozen_after_ms: Floats,
+) -> MeterRules:
+    """Rules from what the site model says; width and maximum in the meter's unit, 0 and infinite where not known."""
+    return MeterRules(
+        kind=kind,
+        factor=factor,
+        max_gap_ms=max_gap_ms.astype(np.int64),
+        interval_ms=interval_ms.astype(np.int64),
+        width=np.rint(np.minimum(register_width * factor, _WIDEST) * SCALE).astype(np.int64),
+        rated=rated_maximum * factor * SCALE,
+        dip_window_ms=dip_window_ms.astype(np.int64),
+        frozen_after_ms=frozen_after_ms.astype(np.int64),
+    )
 
 
 def billionths(canonical: Floats) -> Ints:

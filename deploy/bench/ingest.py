@@ -93,7 +93,7 @@ def _measure(load: Load, collectors: int, database_url: str, broker_url: str) ->
         before = _raw_copy(connection, load)
         with ExitStack() as stack:
             processes = [
-                stack.enter_context(_collector(database_url, broker_url, shared=collectors > 1))
+                stack.enter_context(collector_process(database_url, broker_url, shared=collectors > 1))
                 for _ in range(collectors)
             ]
             published, size = _publish(load, broker_url)
@@ -157,7 +157,8 @@ def _raw_copy(connection: psycopg.Connection, load: Load) -> float:
 
 
 @contextmanager
-def _collector(database_url: str, broker_url: str, *, shared: bool) -> Iterator[psutil.Process]:
+def collector_process(database_url: str, broker_url: str, *, shared: bool) -> Iterator[psutil.Process]:
+    """`afkobling collector run` from when it has subscribed until the `with` is left."""
     environment = {
         **os.environ,
         "AFKOBLING_DATABASE_URL": database_url,

@@ -49,6 +49,17 @@ def test_the_workshop_comes_to_its_true_verdicts(database_url: str, broker_url: 
     ledger = outcome["ledger"]
     assert ledger["sent"] == ledger["stored"] > 1_000_000
     assert (ledger["quarantined"], ledger["missing_messages"]) == (0, 0)
+    assert outcome["planted"] == outcome["findings"] == []
+
+
+def test_what_is_planted_is_what_the_quality_finds(database_url: str, broker_url: str) -> None:
+    outcome = _demo(database_url, broker_url, "--faults")
+    planted, found = (
+        sorted((item["kind"], item["meter"] or "", item["agent"] or "") for item in outcome[name])
+        for name in ("planted", "findings")
+    )
+    assert found == planted
+    assert len(planted) == 13
 
 
 def test_a_file_of_one_s_own_goes_the_same_way(tmp_path: Path, database_url: str, broker_url: str) -> None:

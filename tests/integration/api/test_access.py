@@ -29,6 +29,7 @@ OWN_TESTS = {
     *(("POST", f"/v1/sites/{{site}}/{part}") for part in ("events", "exchanges", "manual-readings")),
     ("POST", "/v1/sites/{site}/exchanges/{exchange}/withdraw"),
     ("POST", "/v1/sites/{site}/manual-readings/{reading}/withdraw"),
+    ("POST", "/v1/sites/{site}/alerts/{alert}/acknowledge"),
     ("POST", "/v1/sites/{site}/offered-meters/{agent}/adopt"),
     ("POST", "/v1/sites/{site}/offered-meters/{agent}/{meter}/adopt"),
 }

@@ -364,6 +364,7 @@ async def test_alerts_come_in_pages_and_only_one_s_own(client, connection, site,
         "SELECT max(alert.id) FROM alert JOIN site ON site.id = site_id WHERE key = 'aarhus'"
     ).fetchone()
     assert_problem(await client.post(f"{ALERTS}/{theirs}/acknowledge", json=ANNA), 404, "lists them")
+    assert_problem(await client.post(f"/v1/sites/aarhus/alerts/{theirs}/acknowledge", json=ANNA), 404)
     assert_problem(await client.post(f"{ALERTS}/{items[0]['id']}/acknowledge", json={"author": "Anna"}), 422, "reason")
     assert_problem(await client.post(f"{ALERTS}/0/acknowledge", json=ANNA), 422)
 

@@ -80,6 +80,7 @@ async def test_measured_estimated_and_coverage(client, store):
         "estimated": 2,
         "coverage": Decimal("0.25"),
         "estimated_share": Decimal("0.25"),
+        "provisional": True,
     }
 
 

@@ -62,7 +62,7 @@ async def test_a_new_site_of_ones_own_may_be_made(client):
 
 
 async def test_what_readings_mean_can_not_be_changed(client, connection):
-    connection.execute("INSERT INTO open_end SELECT id, now() FROM meter WHERE key = 'water'")
+    connection.execute("INSERT INTO rolled_meter SELECT id, now() FROM meter WHERE key = 'water'")
     told = (await client.get("/v1/sites/odense/model")).json()
     for meter in told["meters"]:
         if meter["id"] == "water":

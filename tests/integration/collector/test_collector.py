@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from collector.collector import Collector
 from schemas import arrow
 from schemas.quarantine import Reason
-from schemas.topics import AgentAddress, Kind
+from schemas.topics import AgentAddress, Kind, alerts_topic
 from schemas.wire import ARROW_TYPE, MAX_PAYLOAD_BYTES
 from tests.integration.collector.conftest import (
     NOW_MS,
@@ -248,6 +249,49 @@ def test_the_last_will_keeps_what_the_agent_said_before(
         ),
         "offline with the outbox's last count",
     )
+
+
+def _clocks(database_url: str, publisher: Publisher) -> list[Any]:
+    """State, how far the agent's clock is ahead, and when it was heard (ms), as is known of this test's agent."""
+    return query(
+        database_url,
+        "SELECT status->>'state', clock_ahead_ms, (extract(epoch FROM heard_at) * 1000)::int8 FROM agent_report "
+        "WHERE organisation = %s",
+        publisher.address.organisation,
+    )
+
+
+def test_an_agent_s_clock_is_compared_with_ours_when_it_speaks(
+    database_url: str, publisher: Publisher, start_collector: Start
+) -> None:
+    start_collector()
+    status, outbox = publisher.address.topic(Kind.STATUS), {"epoch": "E1"}
+    publisher.publish({"v": 1, "state": "online", "at": NOW_MS + 240_000, "outbox": outbox}, topic=status)
+    wait_for(lambda: _clocks(database_url, publisher) == [("online", 240_000, NOW_MS)], "a clock ahead")
+    # The last will was written when the agent connected: its instant says nothing of the clock.
+    publisher.publish({"v": 1, "state": "offline", "at": NOW_MS - 9_000_000}, topic=status)
+    wait_for(lambda: _clocks(database_url, publisher) == [("offline", 240_000, NOW_MS)], "offline, the clock as before")
+
+
+def test_a_status_that_the_broker_had_kept_says_nothing_of_the_clock(
+    database_url: str, publisher: Publisher, start_collector: Start
+) -> None:
+    topic = publisher.address.topic(Kind.STATUS)
+    kept = {"v": 1, "state": "online", "at": NOW_MS - 86_400_000, "outbox": {"epoch": "E1"}}
+    publisher.client.publish(topic, json.dumps(kept), qos=1, retain=True).wait_for_publish(30)
+    start_collector()
+    wait_for(lambda: _clocks(database_url, publisher) == [("online", None, None)], "the kept status")
+    publisher.client.publish(topic, b"", qos=1, retain=True).wait_for_publish(30)
+
+
+def test_alerts_at_the_broker_are_not_for_the_collector(
+    database_url: str, publisher: Publisher, start_collector: Start
+) -> None:
+    start_collector()
+    publisher.publish(b"{}", topic=alerts_topic(publisher.address.organisation, "hall"))
+    publisher.publish(readings(1, [("power", 20, 1.0)]))
+    wait_for(lambda: publisher.stored_seq("E1") == 1, "what came after it")
+    assert read_quarantine(database_url) == []
 
 
 def test_two_collectors_share_a_subscription(database_url: str, publisher: Publisher, start_collector: Start) -> None:

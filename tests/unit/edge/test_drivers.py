@@ -230,6 +230,18 @@ async def test_the_real_workshop_goes_on_where_its_history_ended(tmp_path: Path)
         await driver.stop()
 
 
+def test_the_workshop_can_be_read_with_faults_in_it(tmp_path: Path) -> None:
+    def driver(agent: str) -> SimulatedDriver:
+        model = SimulatedSettings.model_validate(
+            {"name": "d", "driver": "simulated", "start": "2026-01-01", "faults": NOW_MS - 60_000}
+        )
+        return SimulatedDriver(model, DriverContext(agent=agent, folder=tmp_path, now_ms=lambda: NOW_MS))
+
+    # An agent that the workshop has not by itself, and whose meter no site model has.
+    assert [offer.meter for offer in driver("cabinet-3").offers()] == ["paint-booth-electricity"]
+    assert len(driver("cabinet-2").offers()) == 8
+
+
 class TestPacing:
     def test_reads_fall_on_whole_periods_and_never_twice(self) -> None:
         assert next_due_ms(12_345, every_ms=1_000, last_ms=None) == 12_345
