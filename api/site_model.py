@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
 
+from api import site_statements
 from api.database import Connection as AsyncConnection
 from api.errors import ModelRefusedError
 from api.offer_store import OFFERS
@@ -24,154 +25,6 @@ Connection = psycopg.Connection[TupleRow]
 
 ROLLUP_TURN = 0x41464B_02
 """The roll-up's own advisory lock (collector.rollup): whoever holds it is alone with consumption and `pending`."""
-
-# A name that the file leaves out stays what it was, and is the key at first. What stays as it is is not written: the
-# collectors read the model again whenever something was.
-_ORGANISATION: LiteralString = """
-INSERT INTO organisation AS o (key, name) VALUES (%(key)s, coalesce(%(name)s, %(key)s))
-ON CONFLICT (key) DO UPDATE SET name = coalesce(%(name)s, o.name)
-WHERE o.name IS DISTINCT FROM coalesce(%(name)s, o.name)
-"""
-_ORGANISATION_ID: LiteralString = "SELECT id FROM organisation WHERE key = %(key)s"
-_SITE: LiteralString = """
-INSERT INTO site AS s (organisation_id, key, name, time_zone, fiscal_year_start, shifts, holidays)
-VALUES (%(organisation)s, %(key)s, coalesce(%(name)s, %(key)s), %(time_zone)s, %(fiscal_year_start)s, %(shifts)s,
-        %(holidays)s)
-ON CONFLICT (organisation_id, key) DO UPDATE
-SET name = coalesce(%(name)s, s.name), time_zone = excluded.time_zone,
-    fiscal_year_start = excluded.fiscal_year_start, shifts = excluded.shifts, holidays = excluded.holidays
-WHERE (s.name, s.time_zone, s.fiscal_year_start, s.shifts, s.holidays)
-      IS DISTINCT FROM (coalesce(%(name)s, s.name), excluded.time_zone, excluded.fiscal_year_start, excluded.shifts,
-                        excluded.holidays)
-"""
-_SITE_ID: LiteralString = "SELECT id FROM site WHERE organisation_id = %(organisation)s AND key = %(key)s"
-_LINES: LiteralString = """
-INSERT INTO line AS l (site_id, key, name)
-SELECT %(site)s, id, coalesce(name, id) FROM jsonb_to_recordset(%(parts)s) AS p (id text, name text)
-ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name WHERE l.name <> excluded.name
-"""
-_PRODUCTS: LiteralString = """
-INSERT INTO product AS r (site_id, key, name, unit, family, mass_kg)
-SELECT %(site)s, id, coalesce(name, id), unit, family, mass_kg
-FROM jsonb_to_recordset(%(parts)s) AS p (id text, name text, unit text, family text, mass_kg float8)
-ON CONFLICT (site_id, key) DO UPDATE
-SET name = excluded.name, unit = excluded.unit, family = excluded.family, mass_kg = excluded.mass_kg
-WHERE (r.name, r.unit, r.family, r.mass_kg)
-      IS DISTINCT FROM (excluded.name, excluded.unit, excluded.family, excluded.mass_kg)
-"""
-_AGENTS: LiteralString = """
-INSERT INTO agent AS a (site_id, key, name)
-SELECT %(site)s, id, coalesce(name, id) FROM jsonb_to_recordset(%(parts)s) AS p (id text, name text)
-ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name WHERE a.name <> excluded.name
-"""
-_METERS: LiteralString = """
-INSERT INTO meter AS m (site_id, key, name, agent_id, line_id, resource, carrier, kind, unit, canonical_unit,
-                   canonical_factor, conversion, max_gap_ms, interval_ms, register_width, rated_maximum,
-                   dip_window_ms, frozen_after_ms, cadence_ms, accuracy_class, share, direction,
-                   watch_nights)
-SELECT %(site)s, p.id, coalesce(p.name, p.id), agent.id, line.id, p.resource, p.carrier, p.kind, p.unit,
-       p.canonical_unit, p.canonical_factor, p.conversion, p.max_gap, p.interval, p.register_width, p.rated_maximum,
-       p.dip_window, p.frozen_after, p.cadence, p.accuracy_class, nullif(p.share, 'null'),
-       p.direction, p.watch_nights
-FROM jsonb_to_recordset(%(parts)s) AS p (
-    id text, name text, agent text, line text, resource text, carrier text, kind text, unit text,
-    canonical_unit text, canonical_factor float8, conversion float8, max_gap bigint, interval bigint,
-    register_width float8, rated_maximum float8, dip_window bigint, frozen_after bigint, cadence bigint,
-    accuracy_class float8, share jsonb, direction text, watch_nights bool)
-JOIN agent ON agent.site_id = %(site)s AND agent.key = p.agent
-LEFT JOIN line ON line.site_id = %(site)s AND line.key = p.line
-ON CONFLICT (site_id, key) DO UPDATE
-SET name = excluded.name, agent_id = excluded.agent_id, line_id = excluded.line_id, resource = excluded.resource,
-    carrier = excluded.carrier, kind = excluded.kind, unit = excluded.unit, canonical_unit = excluded.canonical_unit,
-    canonical_factor = excluded.canonical_factor, conversion = excluded.conversion,
-    max_gap_ms = excluded.max_gap_ms, interval_ms = excluded.interval_ms, register_width = excluded.register_width,
-    rated_maximum = excluded.rated_maximum, dip_window_ms = excluded.dip_window_ms,
-    frozen_after_ms = excluded.frozen_after_ms, cadence_ms = excluded.cadence_ms,
-    accuracy_class = excluded.accuracy_class, share = excluded.share, direction = excluded.direction,
-    watch_nights = excluded.watch_nights
-WHERE (m.name, m.agent_id, m.line_id, m.resource, m.carrier, m.kind, m.unit, m.canonical_unit, m.canonical_factor,
-       m.conversion, m.max_gap_ms, m.interval_ms, m.register_width, m.rated_maximum, m.dip_window_ms,
-       m.frozen_after_ms, m.cadence_ms, m.accuracy_class, m.share, m.direction,
-       m.watch_nights)
-      IS DISTINCT FROM
-      (excluded.name, excluded.agent_id, excluded.line_id, excluded.resource, excluded.carrier, excluded.kind,
-       excluded.unit, excluded.canonical_unit, excluded.canonical_factor, excluded.conversion, excluded.max_gap_ms,
-       excluded.interval_ms, excluded.register_width, excluded.rated_maximum, excluded.dip_window_ms,
-       excluded.frozen_after_ms, excluded.cadence_ms, excluded.accuracy_class, excluded.share, excluded.direction,
-       excluded.watch_nights)
-"""
-_PARENTS: LiteralString = """
-UPDATE meter SET parent_id = parent.id
-FROM jsonb_to_recordset(%(parts)s) AS p (id text, parent text)
-LEFT JOIN meter AS parent ON parent.site_id = %(site)s AND parent.key = p.parent
-WHERE meter.site_id = %(site)s AND meter.key = p.id AND meter.parent_id IS DISTINCT FROM parent.id
-"""
-_VIRTUAL_METERS: LiteralString = """
-INSERT INTO virtual_meter AS v (site_id, key, name, resource, canonical_unit, line_id, parent, terms)
-SELECT %(site)s, p.id, coalesce(p.name, p.id), p.resource, p.unit, line.id, p.parent, p.terms
-FROM jsonb_to_recordset(%(parts)s) AS p (
-    id text, name text, resource text, unit text, line text, parent text, terms jsonb)
-LEFT JOIN line ON line.site_id = %(site)s AND line.key = p.line
-ON CONFLICT (site_id, key) DO UPDATE
-SET name = excluded.name, resource = excluded.resource, canonical_unit = excluded.canonical_unit,
-    line_id = excluded.line_id, parent = excluded.parent, terms = excluded.terms
-"""
-# Meters and virtual meters share one name space, also with those of earlier models, of which nothing is removed.
-_NAMED_TWICE: LiteralString = """
-SELECT 'meter', key FROM meter WHERE site_id = %(site)s AND key = ANY (%(virtual_meters)s)
-UNION ALL SELECT 'virtual meter', key FROM virtual_meter WHERE site_id = %(site)s AND key = ANY (%(meters)s)
-ORDER BY 1, 2
-"""
-_LEFT_OVER: LiteralString = """
-SELECT 'line', key FROM line WHERE site_id = %(site)s AND key <> ALL (%(lines)s)
-UNION ALL SELECT 'product', key FROM product WHERE site_id = %(site)s AND key <> ALL (%(products)s)
-UNION ALL SELECT 'agent', key FROM agent WHERE site_id = %(site)s AND key <> ALL (%(agents)s)
-UNION ALL SELECT 'meter', key FROM meter WHERE site_id = %(site)s AND key <> ALL (%(meters)s)
-UNION ALL SELECT 'virtual meter', key FROM virtual_meter WHERE site_id = %(site)s AND key <> ALL (%(virtual_meters)s)
-ORDER BY 1, 2
-"""
-# Readings are stored in the meter's own unit and mean something else once it changes. A scan of all readings for one
-# meter would take for ever, so this looks where every reading leaves a trace once it is rolled up, and among the
-# readings that are not yet: a late one, from before, stands in `pending`.
-_CHANGED_IN_USE: LiteralString = """
-SELECT m.key, m.resource, m.kind, m.unit, m.conversion, m.interval_ms
-FROM meter AS m JOIN jsonb_to_recordset(%(parts)s) AS p (
-    id text, resource text, kind text, unit text, conversion float8, interval bigint) ON p.id = m.key
-WHERE m.site_id = %(site)s
-  AND ((m.resource, m.kind, m.unit, m.conversion) IS DISTINCT FROM (p.resource, p.kind, p.unit, p.conversion)
-       OR (m.kind = 'interval' AND m.interval_ms IS DISTINCT FROM p.interval))
-  AND (EXISTS (SELECT FROM rolled_meter AS r WHERE r.meter_id = m.id)
-       OR EXISTS (SELECT FROM consumption AS c WHERE c.meter_id = m.id)
-       OR EXISTS (SELECT FROM pending AS d WHERE d.meter_id = m.id)
-       OR EXISTS (SELECT FROM reading AS r WHERE r.meter_id = m.id
-                  AND r.at >= coalesce((SELECT computed_to FROM rollup_progress), '-infinity')))
-ORDER BY m.key
-"""
-_CHANGED_RULES: LiteralString = """
-SELECT m.id
-FROM meter AS m JOIN jsonb_to_recordset(%(parts)s) AS p (
-    id text, max_gap bigint, register_width float8, rated_maximum float8, dip_window bigint, frozen_after bigint)
-    ON p.id = m.key
-WHERE m.site_id = %(site)s
-  AND (m.max_gap_ms, m.register_width, m.rated_maximum, m.dip_window_ms, m.frozen_after_ms)
-      IS DISTINCT FROM (p.max_gap, p.register_width, p.rated_maximum, p.dip_window, p.frozen_after)
-"""
-_TAKE_TURN: LiteralString = "SELECT pg_advisory_xact_lock(%(turn)s)"
-# All that a meter's consumption was computed from, a week at a time.
-_COMPUTE_AGAIN: LiteralString = """
-INSERT INTO pending (meter_id, from_at, to_at)
-SELECT m.meter_id, week, least(week + interval '168 hours', p.closed_to)
-FROM rolled_meter AS m CROSS JOIN rollup_progress AS p
-CROSS JOIN LATERAL generate_series(m.first_at, p.closed_to, interval '168 hours') AS week
-WHERE m.meter_id = ANY (%(meters)s)
-"""
-_PRODUCT_UNIT_IN_USE: LiteralString = """
-SELECT product.key, product.unit
-FROM product JOIN jsonb_to_recordset(%(parts)s) AS p (id text, unit text) ON p.id = product.key
-WHERE product.site_id = %(site)s AND product.unit <> p.unit
-  AND EXISTS (SELECT FROM run WHERE run.product_id = product.id)
-ORDER BY product.key
-"""
 
 
 def apply_site_model(connection: Connection, model: SiteModel) -> list[str]:
@@ -236,8 +89,8 @@ def _advance(steps: Steps, rows: list[TupleRow] | None) -> Step | list[str]:
 def _steps(model: SiteModel) -> Steps:
     """What writes a model, knowing no connection: each step is answered with its rows. Ends with what is left over."""
     organisation: dict[str, Any] = {"key": model.organisation.id, "name": model.organisation.name}
-    yield Step(statement=_ORGANISATION, values=organisation)
-    owner = _only((yield Step(statement=_ORGANISATION_ID, values=organisation)))
+    yield Step(statement=site_statements.ORGANISATION, values=organisation)
+    owner = _only((yield Step(statement=site_statements.ORGANISATION_ID, values=organisation)))
     place = {
         "organisation": owner,
         "key": model.site.id,
@@ -247,29 +100,31 @@ def _steps(model: SiteModel) -> Steps:
         "shifts": Jsonb([shift.model_dump(mode="json") for shift in model.site.shifts]),
         "holidays": sorted(set(model.site.holidays)),
     }
-    yield Step(statement=_SITE, values=place)
-    site = _only((yield Step(statement=_SITE_ID, values=place)))
+    yield Step(statement=site_statements.SITE, values=place)
+    site = _only((yield Step(statement=site_statements.SITE_ID, values=place)))
     meters = {"site": site, "parts": Jsonb(_meters(model))}
     products = {"site": site, "parts": _parts(model, "products")}
     _refuse_changed_meaning(
-        meters=(yield Step(statement=_CHANGED_IN_USE, values=meters)) or [],
-        products=(yield Step(statement=_PRODUCT_UNIT_IN_USE, values=products)) or [],
+        meters=(yield Step(statement=site_statements.CHANGED_IN_USE, values=meters)) or [],
+        products=(yield Step(statement=site_statements.PRODUCT_UNIT_IN_USE, values=products)) or [],
     )
     groups = ("lines", "products", "agents", "meters", "virtual_meters")
     keys = {group: [part.id for part in getattr(model, group)] for group in groups}
-    _refuse_double_names((yield Step(statement=_NAMED_TWICE, values={"site": site, **keys})) or [])
-    changed = [number for (number,) in (yield Step(statement=_CHANGED_RULES, values=meters)) or []]
+    _refuse_double_names((yield Step(statement=site_statements.NAMED_TWICE, values={"site": site, **keys})) or [])
+    changed = [number for (number,) in (yield Step(statement=site_statements.CHANGED_RULES, values=meters)) or []]
     if changed:
         # A step of the roll-up that began with the old rule is over then, and the next one begins with the new.
-        yield Step(statement=_TAKE_TURN, values={"turn": ROLLUP_TURN})
-        yield Step(statement=_COMPUTE_AGAIN, values={"meters": changed})
-    yield Step(statement=_LINES, values={"site": site, "parts": _parts(model, "lines")})
-    yield Step(statement=_PRODUCTS, values=products)
-    yield Step(statement=_AGENTS, values={"site": site, "parts": _parts(model, "agents")})
-    yield Step(statement=_METERS, values=meters)
-    yield Step(statement=_PARENTS, values=meters)
-    yield Step(statement=_VIRTUAL_METERS, values={"site": site, "parts": _parts(model, "virtual_meters")})
-    left_over = (yield Step(statement=_LEFT_OVER, values={"site": site, **keys})) or []
+        yield Step(statement=site_statements.TAKE_TURN, values={"turn": ROLLUP_TURN})
+        yield Step(statement=site_statements.COMPUTE_AGAIN, values={"meters": changed})
+    yield Step(statement=site_statements.LINES, values={"site": site, "parts": _parts(model, "lines")})
+    yield Step(statement=site_statements.PRODUCTS, values=products)
+    yield Step(statement=site_statements.AGENTS, values={"site": site, "parts": _parts(model, "agents")})
+    yield Step(statement=site_statements.METERS, values=meters)
+    yield Step(statement=site_statements.PARENTS, values=meters)
+    yield Step(
+        statement=site_statements.VIRTUAL_METERS, values={"site": site, "parts": _parts(model, "virtual_meters")}
+    )
+    left_over = (yield Step(statement=site_statements.LEFT_OVER, values={"site": site, **keys})) or []
     return [f"{what} {key}" for what, key in left_over]
 
 

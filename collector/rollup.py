@@ -218,8 +218,8 @@ class RollUp:
         facts = read_facts(cursor, from_ms, to_ms)
         stated = [(exchange.meter, exchange.at) for exchange in facts.exchanges]
         for meter, at in stated + [(told.meter, told.at) for told in facts.told]:
-            follower.see_first(meter, at)
             # Nothing of the slice is followed then, not what lies before the fact either.
+            follower.see_first(meter, min(at, from_ms))
             follower.make_rough(meter, min(at, from_ms))
         readings = self._prefetch.take(from_ms, to_ms) if self._prefetch else None
         if readings is None:

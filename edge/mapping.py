@@ -19,7 +19,7 @@ from edge.errors import EdgePermanentError, MappingError
 from schemas.configuration import parse_configuration
 from schemas.durations import SpanMs
 from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
-from schemas.site import ZoneName
+from schemas.time_zones import ZoneName
 from schemas.topics import Key
 
 ISO = "iso"

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from enum import StrEnum
-from functools import cache
 from typing import Annotated, Self
-from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from schemas.calendar import Holiday, MonthDay, Shift, shift_problems
 from schemas.configuration import Problem, SelfChecking
 from schemas.durations import StoredSpanMs, at_most
 from schemas.parts import Label, Part, Positive
 from schemas.resources import PRODUCTION_TYPES, Direction, MeterKind, Resource, find_unit
+from schemas.time_zones import ZoneName
 from schemas.topics import Key
 from schemas.virtual_meters import VirtualMeter, virtual_problems
 
@@ -24,25 +23,6 @@ DEFAULT_DIP_WINDOW_MS = 60 * 60_000
 
 LONGEST_INTERVAL, LONGEST_GAP, LONGEST_DIP = "31d", "366d", "7d"
 """As long as a month's reading, and as a year's: what is longer is a slip of the pen."""
-
-
-@cache
-def _zone_names() -> frozenset[str]:
-    # Files beside the zones: with leap seconds (right/), and others that mean another thing on each computer.
-    return frozenset(
-        name
-        for name in available_timezones()
-        if not name.startswith(("right/", "posix/")) and name not in {"posixrules", "localtime", "Factory"}
-    )
-
-
-def _known_zone(name: str) -> str:
-    if name not in _zone_names():
-        raise ValueError(f"{name!r} is not a time zone; write it like Europe/Copenhagen")
-    return name
-
-
-ZoneName = Annotated[str, AfterValidator(_known_zone)]
 
 
 class Organisation(Part):

@@ -19,7 +19,8 @@ from schemas.events import Decision, EventKind, EventState
 from schemas.quantities import QUARTER_MS
 from schemas.quarantine import Reason
 from schemas.resources import Quality, RunState
-from schemas.site import Agent, Line, Meter, Organisation, Product, Site, SiteModel, ZoneName
+from schemas.site import Agent, Line, Meter, Organisation, Product, Site, SiteModel
+from schemas.time_zones import ZoneName
 from schemas.topics import AgentAddress, Key
 from schemas.virtual_meters import VirtualMeter
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api.calendar.buckets import By, Calendar, buckets, edges
 from api.calendar.clock import Period, first_instant, hour_end, local_day, midnight, stretches
 from schemas.calendar import WEEKDAYS, Shift, shift_problems
-from schemas.site import _zone_names
+from schemas.time_zones import zone_names
 
 QUARTER = timedelta(minutes=15)
 FIRST = datetime(1990, 1, 2, tzinfo=UTC)
@@ -39,7 +39,7 @@ def periods(draw):
         name = draw(st.sampled_from(sorted(HARD)))
         start = datetime.fromisoformat(HARD[name]).replace(tzinfo=UTC) - draw(st.integers(0, 400)) * QUARTER
     else:
-        name = draw(st.sampled_from(sorted(_zone_names())))
+        name = draw(st.sampled_from(sorted(zone_names())))
         start = FIRST + draw(st.integers(0, 40 * 365 * 96)) * QUARTER
     start += draw(st.sampled_from([timedelta(), timedelta(minutes=7, microseconds=1)]))
     return Period(start=start, end=start + draw(st.integers(1, 40 * 96)) * QUARTER, zone=ZoneInfo(name))

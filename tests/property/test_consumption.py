@@ -122,8 +122,7 @@ def test_a_quarter_hangs_on_its_neighbourhood_alone(readings: ReadingTable, nth:
         if kind is KindCode.COUNTER:
             readings = replace(readings, value=np.sort(readings.value))
             part = replace(part, value=readings.value[near])
-        window = {"from_ms": np.array([start]), "to_ms": np.array([end])}
-        whole, local = roll_up(readings, of, **window), roll_up(part, of, **window)
+        whole, local = (roll_up(t, of, from_ms=np.array([start]), to_ms=np.array([end])) for t in (readings, part))
         for name in ("quarter", "measured", "estimated", "covered_ms"):
             assert np.array_equal(getattr(whole, name), getattr(local, name)), (kind, name)
 

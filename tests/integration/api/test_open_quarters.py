@@ -174,7 +174,8 @@ async def test_a_meter_that_was_silent_goes_on_from_its_last_reading(client, sto
     (item,) = open_ones
     silence = OPEN + 5 * MINUTE - (T0 - days * DAY + 29 * MINUTE)
     estimated = (1100 - 120.3) / 1000 * (5 * MINUTE / silence)
-    assert (float(item["estimated"]), float(item["measured"])) == (pytest.approx(estimated, abs=1e-9), 0.01)
+    assert float(item["estimated"]) == pytest.approx(estimated, abs=1e-9)
+    assert float(item["measured"]) == 0.01
     roll_up(store.connection, OPEN + DAY)
     later = {i["from"]: i for i in await told(client, meter="slow")}
     assert later[item["from"]] == {**item, "provisional": False}
@@ -185,7 +186,8 @@ async def test_a_meter_that_speaks_for_the_first_time_is_told(client, store, rea
     roll_up(store.connection, OPEN)
     read("water", line(OPEN + 3 * MINUTE, 6))
     (item,) = await stays(client, store.connection)
-    assert (item["meter"], float(item["total"]), float(item["coverage"])) == ("water", 3.5, pytest.approx(1 / 3))
+    assert (item["meter"], float(item["total"])) == ("water", 3.5)
+    assert float(item["coverage"]) == pytest.approx(1 / 3)
 
 
 async def test_a_virtual_meter_is_told_of_quarters_that_all_of_its_meters_know(client, store, read):
@@ -246,7 +248,8 @@ async def test_readings_that_take_too_long_leave_open_quarters_unknown(client, s
         stored, open_ones = split(await told(client, meter="main"))
         (day,) = (await ask(client, CONSUMPTION, start="2025-06-02", to="2025-06-03", meter="main"))["items"]
     assert (len(stored), open_ones) == (12, [])
-    assert (day["provisional"], float(day["total"])) == (True, pytest.approx(180 * 0.7))
+    assert day["provisional"] is True
+    assert float(day["total"]) == pytest.approx(180 * 0.7)
 
 
 async def test_a_roll_up_that_lags_by_days_leaves_the_rest_unknown(client, store, read):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
@@ -80,6 +80,43 @@ def _events(connection: psycopg.Connection) -> list[Any]:
     return connection.execute("SELECT * FROM meter_event ORDER BY meter_id, at, kind").fetchall()
 
 
+_STATE_EVENT: LiteralString = """
+    WITH e AS (SELECT * FROM meter_event WHERE meter_id = 2 ORDER BY md5(at::text || %(salt)s) LIMIT 1),
+    said AS (
+        INSERT INTO event_decision (meter_id, kind, at, until, state, decision, author, reason)
+        SELECT meter_id, kind, at, until, 'overruled', %(decision)s, 'a', 'test' FROM e
+    )
+    INSERT INTO pending (meter_id, from_at, to_at) SELECT meter_id, at, until FROM e
+"""
+_STATE_READING: LiteralString = """
+    WITH said AS (
+        INSERT INTO manual_reading (meter_id, at, value, author, reason)
+        VALUES (2, to_timestamp(%(at)s / 1000.0), %(value)s, 'a', 'test')
+    )
+    INSERT INTO pending (meter_id, from_at, to_at) SELECT 2, at, at FROM to_timestamp(%(at)s / 1000.0) AS at
+"""
+_STATE_EXCHANGE: LiteralString = """
+    WITH said AS (
+        INSERT INTO meter_exchange (meter_id, at, last_old, first_new, author, reason)
+        VALUES (2, to_timestamp(%(at)s / 1000.0), 20, 5, 'a', 'test')
+    )
+    INSERT INTO pending (meter_id, from_at, to_at) SELECT 2, at, at FROM to_timestamp(%(at)s / 1000.0) AS at
+"""
+
+
+def _state_something(connection: psycopg.Connection, rng: random.Random) -> None:
+    """Now and then a person decides about an event, reads a dial, or records an exchange, before or after the fact."""
+    at = T0 + rng.randrange(17 * 15) * MIN + rng.choice([0, 5000])
+    decision = rng.choice(["set_aside", "count", "reset", "restart"])
+    match rng.randrange(12):
+        case 0 | 1:
+            connection.execute(_STATE_EVENT, {"salt": str(at), "decision": decision})
+        case 2:
+            connection.execute(_STATE_READING, {"at": at, "value": rng.choice([30.0, None, 50.0])})
+        case 3:
+            connection.execute(_STATE_EXCHANGE, {"at": at})
+
+
 def _rebuilt(connection: psycopg.Connection, due_ms: int) -> list[Any]:
     """What comes out when everything right of the readings is deleted and computed again."""
     connection.execute("TRUNCATE consumption, pending, meter_event, rolled_meter")
@@ -124,6 +161,7 @@ def test_any_order_of_arrival_gives_what_a_rebuild_gives(connection: psycopg.Con
         _settle(connection, max(a for _, a, _ in batch) + rng.choice([0, 20_000, 20 * MIN]), roll_up)
         if rng.random() < 0.2:
             _settle(connection, T0, RollUp())  # another one works in between
+        _state_something(connection, rng)
     due = T0 + 20 * QUARTER_MS
     _settle(connection, due)
     incremental, events = _consumption(connection), _events(connection)
@@ -250,7 +288,7 @@ def test_a_roll_up_that_waits_its_turn_holds_up_no_writer(connection: psycopg.Co
 
 
 def test_a_rebuild_in_the_middle_of_a_quarter_agrees(connection: psycopg.Connection) -> None:
-    """Between two completions readings are followed already; neither what they tell nor what is open is a difference."""
+    """Between two completions readings are followed already: what they tell, and what is open, is no difference."""
     roll_up = RollUp()
     readings = [("counter", T0 + i * 5 * MIN, float(i)) for i in range(40)]
     glitches = [("nasty", T0 + i * 3 * MIN, 500.0 if i % 9 == 4 else 10.0 + i) for i in range(66)]

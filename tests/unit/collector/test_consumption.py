@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from collector.metering.consumption import KindCode, MeterRules, QuarterTable, ReadingTable, roll_up
+from collector.metering.consumption import roll_up
+from collector.metering.sums import QuarterTable
+from collector.metering.tables import KindCode, ReadingTable, make_rules
 from schemas.quantities import QUARTER_MS, SCALE
 from schemas.resources import Quality
 
@@ -20,6 +22,7 @@ def _roll_up(
     quality: list[int] | None = None,
     max_gap_min: float = 30,
     interval_min: float = 15,
+    dip_window_min: float = 60,
 ) -> list[tuple[int, float, float, float]]:
     """From (minutes after T0, value) to (nth quarter, measured, estimated, covered minutes)."""
     at = np.array([T0 + int(minutes * MIN) for minutes, _ in readings], np.int64)
@@ -30,11 +33,15 @@ def _roll_up(
             value=np.array([value for _, value in readings]),
             quality=np.array(quality or [0] * len(at), np.int16),
         ),
-        MeterRules(
+        make_rules(
             kind=np.array([kind], np.int8),
             factor=np.array([1.0]),
-            max_gap_ms=np.array([int(max_gap_min * MIN)]),
-            interval_ms=np.array([int(interval_min * MIN)]),
+            max_gap_ms=np.array([max_gap_min * MIN]),
+            interval_ms=np.array([interval_min * MIN]),
+            register_width=np.array([0.0]),
+            rated_maximum=np.array([np.inf]),
+            dip_window_ms=np.array([dip_window_min * MIN]),
+            frozen_after_ms=np.array([0.0]),
         ),
         from_ms=np.array([T0 - 4 * QUARTER_MS]),
         to_ms=np.array([T0 + 400 * QUARTER_MS]),
@@ -74,9 +81,18 @@ def test_a_register_that_stands_still_has_used_nothing_which_is_not_the_same_as_
 
 def test_a_fall_is_unknown_neither_zero_nor_negative() -> None:
     """METHODS §1: the rule of 'below 90 % of the previous' would turn 100, 105, 94, 97 into more than 100."""
-    assert _roll_up(KindCode.COUNTER, [(0, 100), (15, 105), (30, 94), (45, 97)]) == [
+    readings: list[tuple[float, float]] = [(0, 100), (15, 105), (30, 94), (45, 97)]
+    assert _roll_up(KindCode.COUNTER, readings, dip_window_min=10) == [(0, 5.0, 0.0, 15.0), (2, 3.0, 0.0, 15.0)]
+
+
+def test_a_fall_that_may_yet_be_a_dip_counts_nothing_so_far() -> None:
+    readings: list[tuple[float, float]] = [(0, 100), (15, 105), (30, 94), (45, 97)]
+    assert _roll_up(KindCode.COUNTER, readings) == [(0, 5.0, 0.0, 15.0)]
+    assert _roll_up(KindCode.COUNTER, [*readings, (60, 106)]) == [
         (0, 5.0, 0.0, 15.0),
-        (2, 3.0, 0.0, 15.0),
+        (1, 0.0, pytest.approx(1 / 3, abs=1e-9), 0.0),
+        (2, 0.0, pytest.approx(1 / 3, abs=1e-9), 0.0),
+        (3, 0.0, pytest.approx(1 / 3, abs=1e-9), 0.0),
     ]
 
 
