@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROUNDS ?= 200
 SEED ?= 1
 
-.PHONY: help install demo test check format bench chaos constraints clean
+.PHONY: help install demo cases test check format bench chaos constraints clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -19,6 +19,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt deploy/install.sh
 
 demo: install ## a living factory with a verdict; Ctrl-C stops it
 	$(BIN)/afkobling demo
+
+cases: install ## what meters do to a register, and what becomes of it: case, expected, got
+	$(BIN)/python -m tests.cases $(CASE)
 
 test: check ## what CI runs: all checks, then all tests on the real servers
 	$(BIN)/pytest

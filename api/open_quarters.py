@@ -19,10 +19,10 @@ from api.calendar.clock import Period
 from api.database import Connection
 from api.open_readings import OpenMeters, Raw
 from api.said import unix_ms
-from collector.metering.consumption import judge_readings
-from collector.metering.neighbourhood import Loaded, Stretch, ceil_quarter, compute_neighbourhood
-from collector.metering.sums import QuarterTable, Sums, finish_quarters, merge_sums, no_sums, sum_by_quarter
-from collector.metering.tables import Facts, MeterRules, ReadingTable
+from collector.metering.neighbourhood import Loaded
+from collector.metering.onwards import is_enough, sum_onwards
+from collector.metering.sums import QuarterTable, Sums, finish_quarters, merge_sums, no_sums
+from collector.metering.tables import Facts, ReadingTable
 
 MOST_METERS = 500
 """Meters of one request whose open quarters are told; those of others are unknown until the roll-up has them."""
@@ -98,23 +98,20 @@ def _compute(asked: OpenMeters, raw: Raw, *, since_ms: int, known_to: int) -> tu
         if not _has_news(readings, facts, since_ms):
             continue
         first_at = asked.first_at(number)
-        neighbourhood = compute_neighbourhood(
-            Stretch(meter=number, from_ms=since_ms, to_ms=known_to - 1),
-            Loaded(
-                readings=readings,
-                from_ms=raw.from_ms,
-                to_ms=known_to,
-                begins=first_at is None or raw.from_ms <= first_at,
-                ends=True,
-                was_judged=number in raw.judged,
-                facts=facts,
-            ),
-            asked.rules_of(number),
+        loaded = Loaded(
+            readings=readings,
+            from_ms=raw.from_ms,
+            to_ms=known_to,
+            begins=first_at is None or raw.from_ms <= first_at,
+            ends=True,
+            was_judged=number in raw.judged,
+            facts=facts,
         )
-        if neighbourhood is None:
-            missed.append(number)
+        rules = asked.rules_of(number)
+        if is_enough(since_ms, loaded, rules):
+            found.append(_named(sum_onwards(since_ms, loaded, rules), number))
         else:
-            found.append(neighbourhood.sums.select(neighbourhood.sums.quarter >= since_ms))
+            missed.append(number)
     return found, missed
 
 
@@ -122,30 +119,27 @@ async def _estimate(connection: Connection, asked: OpenMeters, raw: Raw, *, sinc
     """The open quarters of meters as far as what was read tells, and the last reading of those that were silent."""
     silent = [number for number in asked.numbers if not (raw.readings.alone(number).at < since_ms).any()]
     before = await open_readings.last_before(connection, silent, since_ms)
-    facts = raw.facts
+    from_ms, facts = raw.from_ms, raw.facts
     if len(before.at):
         from_ms = int(before.at.min())
         facts = await open_readings.read_facts(connection, asked.numbers, from_ms=from_ms, to_ms=known_to)
 
-    def work() -> list[Sums]:
-        return [
-            _judge(
-                number,
-                _join(before.alone(number), raw.readings.alone(number)),
-                asked.rules_of(number),
-                facts.alone(number),
-                window=(since_ms, known_to),
-            )
-            for number in asked.numbers
-        ]
+    def judge(number: int) -> Sums:
+        loaded = Loaded(
+            readings=_join(before.alone(number), raw.readings.alone(number)),
+            from_ms=from_ms,
+            to_ms=known_to,
+            begins=False,
+            ends=True,
+            was_judged=number in raw.judged,
+            facts=facts.alone(number),
+        )
+        return _named(sum_onwards(since_ms, loaded, asked.rules_of(number)), number)
 
-    return await run_in_threadpool(work)
+    return await run_in_threadpool(lambda: [judge(number) for number in asked.numbers])
 
 
-def _judge(number: int, readings: ReadingTable, rules: MeterRules, facts: Facts, *, window: tuple[int, int]) -> Sums:
-    since_ms, known_to = window
-    spans = judge_readings(readings, rules, facts, known_to=known_to).spans
-    sums = sum_by_quarter(spans, from_ms=np.array([since_ms]), to_ms=np.array([ceil_quarter(known_to)]))
+def _named(sums: Sums, number: int) -> Sums:
     return replace(sums, meter=np.full(len(sums.meter), number, dtype=np.int64))
 
 

@@ -17,7 +17,8 @@ from collector.metering.neighbourhood import Stretch
 from collector.metering.sums import finish_quarters
 from collector.neighbourhoods import Horizon, compute_stretches
 from collector.prefetch import Prefetch
-from collector.rollup import ROLLUP_TURN, Progress, RollUp
+from collector.rollup import RollUp
+from collector.rollup_progress import ROLLUP_TURN, Progress
 from collector.rollup_store import Target, clear_quarters, put_quarters, read_rules, replace_events
 
 _PIECE_MS = 31 * 86_400_000

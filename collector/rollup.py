@@ -17,7 +17,9 @@ from collector.follower import LOOK_MS, Follower
 from collector.metering.neighbourhood import Neighbourhood, Stretch, floor_quarter
 from collector.metering.sums import finish_quarters, merge_sums
 from collector.neighbourhoods import Horizon, compute_stretches
+from collector.pending import LONGEST_STRETCH_MS, merge_notes, take_pending
 from collector.prefetch import Prefetch
+from collector.rollup_progress import Progress, close, has_turn, move_computed, read_progress
 from collector.rollup_store import (
     LIVE,
     Target,
@@ -31,11 +33,7 @@ from collector.rollup_store import (
     reading_bounds,
     replace_events,
 )
-from collector.store import ROLLUP_GATE
 from schemas.quantities import QUARTER_MS
-
-ROLLUP_TURN = 0x41464B_02
-"""Advisory lock: one roll-up at a time."""
 
 _SLICE_READINGS = 2_000_000
 """Readings followed at once, about."""
@@ -43,23 +41,7 @@ _FIRST_SLICE_MS = 15_000
 _LONGEST_SLICE_MS = 30 * 86_400_000
 _BEFORE_MS = 120_000
 """How far before the first slice meters' last readings are looked for; of others it is found when they speak again."""
-_MOST_PENDING = 5_000
-_DAY_MS = 86_400_000
-_LONGEST_STRETCH_MS = 7 * _DAY_MS
 
-_PROGRESS: LiteralString = """
-    SELECT (extract(epoch FROM closed_to) * 1000)::int8, (extract(epoch FROM computed_to) * 1000)::int8, steps,
-           (SELECT version FROM model_version)
-    FROM rollup_progress
-"""
-_GATE: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
-_TURN: LiteralString = "SELECT pg_try_advisory_xact_lock(%s)"
-_MOVE_CLOSED: LiteralString = """
-    UPDATE rollup_progress SET closed_to = greatest(closed_to, to_timestamp(%s / 1000.0))
-"""
-_MOVE_COMPUTED: LiteralString = """
-    UPDATE rollup_progress SET computed_to = to_timestamp(%s / 1000.0), steps = steps + 1
-"""
 _METERS: LiteralString = """
     SELECT meter_id, (extract(epoch FROM first_at) * 1000)::int8, (extract(epoch FROM rough_from) * 1000)::int8
     FROM rolled_meter
@@ -77,11 +59,6 @@ _PUT_ROUGH: LiteralString = """
 _DROP_ROUGH: LiteralString = """
     UPDATE rolled_meter SET rough_from = NULL WHERE rough_from IS NOT NULL AND meter_id <> ALL (%s)
 """
-_PENDING: LiteralString = """
-    SELECT id, meter_id, (extract(epoch FROM from_at) * 1000)::int8, (extract(epoch FROM to_at) * 1000)::int8
-    FROM pending ORDER BY meter_id, from_at LIMIT %s
-"""
-_DROP_PENDING: LiteralString = "DELETE FROM pending WHERE id = ANY(%s)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +80,6 @@ class Step:
 _NOTHING = Step(computed_to_ms=0, followed_to_ms=0, readings=0, quarters=0, recomputed=0, is_behind=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far the roll-up is (Unix milliseconds), how many steps it made, and by which site model."""
-
-    closed_to: int
-    computed_to: int | None
-    steps: int
-    model_version: int
-
-
 class RollUp:
     """Step after step; `target` is where results go. What it remembers serves only to be fast."""
 
@@ -129,10 +96,10 @@ class RollUp:
         `due_ms` is Unix milliseconds: the present less the grace that readings get to arrive, of which LOOK_MS are
         used to look beyond a quarter's end.
         """
-        _close(connection, due_ms + LOOK_MS)
+        close(connection, due_ms + LOOK_MS)
         try:
             with connection.transaction(), connection.cursor() as cursor:
-                return self._step(cursor) if _has_turn(cursor) else _NOTHING
+                return self._step(cursor) if has_turn(cursor) else _NOTHING
         except BaseException:
             # What was remembered may not have been committed.
             self._follower = None
@@ -172,7 +139,7 @@ class RollUp:
             quarters += self._complete(cursor, follower, complete)
         is_changed = readings or recomputed or quarters or follower.computed_to != progress.computed_to
         if is_changed:
-            cursor.execute(_MOVE_COMPUTED, [follower.computed_to])
+            move_computed(cursor, follower.computed_to)
         self._state = (progress.steps + bool(is_changed), progress.model_version)
         return Step(
             computed_to_ms=follower.computed_to,
@@ -241,13 +208,11 @@ class RollUp:
 
     def _recompute_pending(self, cursor: psycopg.Cursor, follower: Follower) -> tuple[int, int]:
         """Compute again around late readings. Returns how many stretches, and the rows written."""
-        notes = cursor.execute(_PENDING, [_MOST_PENDING]).fetchall()
+        notes = take_pending(cursor)
         if not notes:
             return 0, 0
-        # Notes first, then readings: whoever adds a reading from here on adds a note of its own.
-        cursor.execute(_DROP_PENDING, [[note[0] for note in notes]])
-        known = [note[1:] for note in notes if note[1] < len(follower.rules.kind) and follower.rules.kind[note[1]] >= 0]
-        rounds = _merge(known, follower.followed_to)
+        known = [note for note in notes if note[0] < len(follower.rules.kind) and follower.rules.kind[note[0]] >= 0]
+        rounds = merge_notes(known, follower.followed_to)
         written = 0
         for stretches in rounds:
             for stretch in stretches:
@@ -324,59 +289,11 @@ def roll_up_once(connection: psycopg.Connection, *, due_ms: int, prefetch: Prefe
             return total
 
 
-def _has_turn(cursor: psycopg.Cursor) -> bool:
-    return cursor.execute(_TURN, [ROLLUP_TURN]).fetchone() == (True,)
-
-
-def read_progress(cursor: psycopg.Cursor) -> Progress:
-    closed_to, computed_to, steps, version = cursor.execute(_PROGRESS).fetchone() or (None, None, 0, 0)
-    return Progress(closed_to=closed_to or 0, computed_to=computed_to, steps=steps, model_version=version)
-
-
-def _close(connection: psycopg.Connection, to_ms: int) -> None:
-    """Declare that all before `to_ms` is to be followed: from here on a reading older than that leaves a note.
-
-    The gate is held alone for this one update. Whoever wrote under the old `closed_to` has committed by then, so
-    what they stored is seen when it is followed; whoever comes later sees the new one.
-    """
-    with connection.transaction(), connection.cursor() as cursor:
-        # Whoever holds the turn also holds the row to be updated: waiting for that with the gate closed would stop
-        # every writer.
-        if read_progress(cursor).closed_to >= to_ms or not _has_turn(cursor):
-            return
-        cursor.execute(_GATE, [ROLLUP_GATE])
-        cursor.execute(_MOVE_CLOSED, [to_ms])
-
-
 def _join_rough(stretch: Stretch, follower: Follower) -> Stretch:
     """A meter that is to be judged anyhow is judged once, over all of it, unless the stretch lies far off."""
     rough_from = follower.rough.get(stretch.meter)
-    if rough_from is None or stretch.to_ms + _LONGEST_STRETCH_MS < rough_from:
+    if rough_from is None or stretch.to_ms + LONGEST_STRETCH_MS < rough_from:
         return stretch
     return Stretch(
         meter=stretch.meter, from_ms=min(stretch.from_ms, rough_from), to_ms=max(follower.followed_to - 1, rough_from)
     )
-
-
-def _merge(notes: list[tuple[int, int, int]], followed_to: int) -> list[list[Stretch]]:
-    """Notes sorted by meter and start as stretches: neighbouring ones joined, up to a length, and in rounds in which
-    no meter stands twice.
-    """
-    rounds: list[list[Stretch]] = []
-    last: Stretch | None = None
-    nth = 0
-    for meter, from_at, noted_to in notes:
-        to_at = max(from_at, min(noted_to, followed_to - 1))
-        if last is not None and meter == last.meter:
-            end = max(last.to_ms, to_at)
-            if from_at <= last.to_ms + _DAY_MS and end - last.from_ms <= _LONGEST_STRETCH_MS:
-                last = rounds[nth][-1] = Stretch(meter=meter, from_ms=last.from_ms, to_ms=end)
-                continue
-            nth += 1
-        else:
-            nth = 0
-        last = Stretch(meter=meter, from_ms=from_at, to_ms=to_at)
-        if nth == len(rounds):
-            rounds.append([])
-        rounds[nth].append(last)
-    return rounds

@@ -50,20 +50,19 @@ def judge_readings(readings: ReadingTable, rules: MeterRules, facts: Facts = NO_
     told_aside = [told for told in facts.told if told.decision is Decision.SET_ASIDE]
     is_kept, events = _set_aside(readings, told_aside)
     readings = readings.select(is_kept)
+    follows_aside = np.r_[False, ~is_kept[:-1]][: len(is_kept)][is_kept]
     kind = rules.kind[readings.meter]
+    is_interval, is_rate = kind == KindCode.INTERVAL, kind == KindCode.RATE
     is_vouched = _vouched(readings, facts)
     counters = judge_counters(
         readings.select(kind == KindCode.COUNTER), rules, _of_counters(facts, rules), known_to=known_to
     )
-    parts = [
-        make(readings.select(kind == code), rules, is_vouched[kind == code])
-        for make, code in ((judge_intervals, KindCode.INTERVAL), (judge_rates, KindCode.RATE))
-    ]
-    events += counters.events + find_frozen(readings, rules)
-    for part in parts:
-        events += part.events
+    intervals = judge_intervals(readings.select(is_interval), rules, is_vouched[is_interval])
+    rates = judge_rates(readings.select(is_rate), rules, is_vouched[is_rate], follows_aside=follows_aside[is_rate])
+    events = [_with_quantity(event, counters.spans) for event in events]
+    events += counters.events + find_frozen(readings, rules) + intervals.events + rates.events
     return Judged(
-        spans=join_spans(counters.spans, *(part.spans for part in parts)),
+        spans=join_spans(counters.spans, intervals.spans, rates.spans),
         events=sorted(events, key=lambda event: (event.meter, event.at, event.kind)),
         settled=counters.settled,
         open=counters.open,
@@ -120,6 +119,12 @@ def _told_event(readings: ReadingTable, told: Told, rows: Ints, is_kept: Bools) 
     if len(after):
         event = replace(event, after=(int(readings.at[after[0]]), float(readings.value[after[0]])))
     return event
+
+
+def _with_quantity(event: Event, spans: Spans) -> Event:
+    """An event of readings that a person set aside, with what their register counted meanwhile, where that is known."""
+    over = np.flatnonzero((spans.meter == event.meter) & (spans.start < event.at) & (spans.end > event.until))
+    return replace(event, quantity=int(spans.quantity[over[0]])) if len(over) else event
 
 
 def _vouched(readings: ReadingTable, facts: Facts) -> Bools:

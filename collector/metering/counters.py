@@ -54,6 +54,19 @@ class _Rows:
     life: Ints
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Links:
+    """What lies between readings that count, by the row at which each link ends, in order."""
+
+    end: Ints
+    quantity: Ints
+
+    def quantity_to(self, row: int) -> int | None:
+        """The quantity of the link that ends there; None where nothing is known."""
+        place = int(np.searchsorted(self.end, row))
+        return int(self.quantity[place]) if place < len(self.end) and self.end[place] == row else None
+
+
 def judge_counters(readings: ReadingTable, rules: MeterRules, facts: Facts, *, known_to: int) -> JudgedCounters:
     """Readings of counters alone, of which those set aside by a person are gone already."""
     rows = _with_exchanges(readings, rules, facts.exchanges)
@@ -88,10 +101,10 @@ def judge_counters(readings: ReadingTable, rules: MeterRules, facts: Facts, *, k
         # What a register counted before it began again at zero is not known.
         | (link[second] == Link.RESET),
     )
-    known = dict(zip(second.tolist(), quantity.tolist(), strict=True))
-    events = [_event(rows, finding, known) for finding in findings]
+    links = _Links(end=second, quantity=quantity)
+    events = [_event(rows, finding, links) for finding in findings]
     events += gaps
-    events += [_exchange_event(rows, exchange, counted, known) for exchange in facts.exchanges]
+    events += [_exchange_event(rows, exchange, counted, links) for exchange in facts.exchanges]
     return JudgedCounters(spans=spans, events=events, settled=settled, open=undecided)
 
 
@@ -214,8 +227,7 @@ def _gaps(
     return events, believed
 
 
-def _event(rows: _Rows, finding: Finding, known: dict[int, int]) -> Event:
-    """`known`: the quantity of the link that ends at a row."""
+def _event(rows: _Rows, finding: Finding, links: _Links) -> Event:
     ends = finding.after if finding.after >= 0 else finding.first
     counts = finding.decision not in {Decision.UNDECIDED, Decision.RESTART}
     return Event(
@@ -229,20 +241,20 @@ def _event(rows: _Rows, finding: Finding, known: dict[int, int]) -> Event:
         until_value=float(rows.value[finding.last]),
         before=_reading(rows, finding.before),
         after=_reading(rows, finding.after),
-        quantity=known.get(ends) if counts else None,
+        quantity=links.quantity_to(ends) if counts else None,
     )
 
 
-def _exchange_event(rows: _Rows, exchange: Exchange, counted: Ints, known: dict[int, int]) -> Event:
+def _exchange_event(rows: _Rows, exchange: Exchange, counted: Ints, links: _Links) -> Event:
     here = np.flatnonzero((rows.meter == exchange.meter) & (rows.at == exchange.at))
     old = int(here[rows.origin[here] == _LAST_OLD][0])
     new = old + 1
     place = int(np.searchsorted(counted, new))
-    before = int(counted[place - 2]) if place >= 2 and old in known else -1
+    before = int(counted[place - 2]) if place >= 2 and links.quantity_to(old) is not None else -1
     after = (
         int(counted[place + 1]) if place + 1 < len(counted) and rows.life[counted[place + 1]] == rows.life[new] else -1
     )
-    parts = [known[row] for row in (old, after) if row in known]
+    parts = [part for part in (links.quantity_to(old), links.quantity_to(after)) if part is not None]
     return Event(
         meter=exchange.meter,
         kind=EventKind.EXCHANGE,

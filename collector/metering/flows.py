@@ -52,10 +52,11 @@ def judge_intervals(readings: ReadingTable, rules: MeterRules, is_vouched: Bools
     return JudgedFlows(spans=spans, events=events)
 
 
-def judge_rates(readings: ReadingTable, rules: MeterRules, is_vouched: Bools) -> JudgedFlows:
+def judge_rates(readings: ReadingTable, rules: MeterRules, is_vouched: Bools, *, follows_aside: Bools) -> JudgedFlows:
     """Readings of rate meters alone: the trapezoid between neighbours not further apart than `max_gap`.
 
-    Beyond that nothing is known. Where a reading between two was set aside, what lies between them is estimated.
+    Beyond that nothing is known. Where a reading between two was set aside, what lies between them is estimated, be it
+    by these rules or by a person: `follows_aside` is true of the readings right after those that a person set aside.
     """
     rate = readings.value * rules.factor[readings.meter]
     spikes = is_spike(readings, rules) & ~is_vouched
@@ -70,7 +71,7 @@ def judge_rates(readings: ReadingTable, rules: MeterRules, is_vouched: Bools) ->
         start=start[is_near],
         end=end[is_near],
         rates=(rate[first[is_near]], rate[second[is_near]]),
-        is_estimated=(doubtful[first] | doubtful[second] | (second - first > 1))[is_near],
+        is_estimated=(doubtful[first] | doubtful[second] | (second - first > 1) | follows_aside[second])[is_near],
     )
     events = _spikes(readings, spikes) + _exports(readings, row)
     events += [

@@ -123,7 +123,7 @@ def _frame(stretch: Stretch, loaded: Loaded, rules: MeterRules) -> tuple[int, in
     readings = loaded.readings
     match rules.kind[0]:
         case KindCode.COUNTER:
-            frame = _counter_frame(stretch, loaded, rules)
+            frame = counter_frame(stretch, loaded, rules)
         case KindCode.INTERVAL:
             reach = int(rules.interval_ms[0])
             frame = _plain_frame(stretch, loaded, rules, reach=reach)
@@ -155,7 +155,7 @@ def _plain_frame(stretch: Stretch, loaded: Loaded, rules: MeterRules, *, reach: 
     Odd ones are told of by the stretch, and none of those that reach into the frame may be seen in part.
     """
     readings = loaded.readings
-    counts = ~(is_spike(readings, rules) | _aside(readings, loaded.facts))
+    counts = ~(is_spike(readings, rules) | is_aside(readings, loaded.facts))
     before = np.flatnonzero((readings.at < stretch.from_ms) & counts)
     after = np.flatnonzero((readings.at > stretch.to_ms) & counts)
     if not ((len(before) or loaded.begins) and (len(after) or loaded.ends)):
@@ -178,9 +178,13 @@ def _sees_odd_stretches(loaded: Loaded, rules: MeterRules, start: int, end: int)
     return is_begun and is_ended
 
 
-def _counter_frame(stretch: Stretch, loaded: Loaded, rules: MeterRules) -> tuple[int, int] | None:
+def counter_frame(stretch: Stretch, loaded: Loaded, rules: MeterRules) -> tuple[int, int] | None:
+    """The quarters that may come out otherwise because of the stretch; None when more must be loaded to tell.
+
+    What lies in them is exact as far as the spans that cross their edges are loaded.
+    """
     readings = loaded.readings
-    aside = _aside(readings, loaded.facts)
+    aside = is_aside(readings, loaded.facts)
     kept = readings.select(~aside)
     stops = stops_of(kept, rules)
     before, after = kept.at[kept.at < stretch.from_ms], kept.at[kept.at > stretch.to_ms]
@@ -244,7 +248,8 @@ def _with_facts(stops: Ints, readings: ReadingTable, facts: Facts) -> Ints:
     return np.union1d(stops, rows).astype(np.int64)
 
 
-def _aside(readings: ReadingTable, facts: Facts) -> Bools:
+def is_aside(readings: ReadingTable, facts: Facts) -> Bools:
+    """Readings that a person set aside."""
     aside = np.zeros(len(readings.at), dtype=np.bool_)
     for told in facts.told:
         if told.decision is Decision.SET_ASIDE:
@@ -271,7 +276,7 @@ def _tail(loaded: Loaded, rules: MeterRules, judged: Judged) -> tuple[Tail | Non
         quality=int(readings.quality[-1]),
         still_since=int(readings.at[same[-1] + 1 if len(same) else 0]),
     )
-    aside = _aside(readings, loaded.facts)
+    aside = is_aside(readings, loaded.facts)
     if rules.kind[0] == KindCode.COUNTER:
         kept = readings.at[~aside]
         # Calm, the newest reading may still turn out to be a spike; that shows when the next one falls.

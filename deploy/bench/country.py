@@ -53,10 +53,10 @@ class FollowCase:
     asked_readings_per_s: int
     stored_readings_per_s: int
     readings: int
-    ingest_lag_first_s: float
-    ingest_lag_last_s: float
-    follow_lag_first_s: float
-    follow_lag_last_s: float
+    ingest_lag_first_s: float | None
+    ingest_lag_last_s: float | None
+    follow_lag_first_s: float | None
+    follow_lag_last_s: float | None
     quarter_lag_s: float
     quarter_rows: int
     rollup_cpu_s: float
@@ -213,5 +213,5 @@ def _server_cpu_s() -> float:
     return float(sum(sum(process.info["cpu_times"][:4]) for process in servers if process.info["cpu_times"]))
 
 
-def _mean(values: Sequence[float]) -> float:
-    return round(sum(values) / len(values), 1) if values else float("nan")
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 1) if values else None

@@ -1,8 +1,10 @@
-"""`afkobling bench ingest`: measured speed, as ratios within one run."""
+"""`afkobling bench ingest|rollup`: measured speed, as ratios within one run."""
 
 from __future__ import annotations
 
 import argparse
+
+_SHORTEST_S = 60
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,6 +20,18 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     ingest.add_argument("--readings", type=int, default=2_000_000, metavar="N", help="readings a case; default 2000000")
     ingest.add_argument("--json", action="store_true", help="print one JSON object")
     ingest.set_defaults(run=_ingest)
+    rollup = actions.add_parser("rollup", help="readings → consumption: beside plain SQL, and following ingest")
+    rollup.add_argument(
+        "--readings", type=int, default=9_000_000, metavar="N", help="readings computed from scratch; default 9000000"
+    )
+    rollup.add_argument(
+        "--seconds", type=int, default=120, metavar="S", help="how long to follow ingest; default 120, 0: not at all"
+    )
+    rollup.add_argument(
+        "--rate", type=int, default=85_000, metavar="N", help="readings a second meanwhile; default 85000, a country's"
+    )
+    rollup.add_argument("--json", action="store_true", help="print one JSON object")
+    rollup.set_defaults(run=_rollup)
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
@@ -49,3 +63,28 @@ def _ingest(arguments: argparse.Namespace) -> None:
     for c in cases:
         rates = (f"{c.readings_per_s:,.0f}", f"{c.raw_copy_rows_per_s:,.0f}")
         print(row.format(c.shape, c.readings_per_message, c.encoding, c.collectors, *rates, c.ratio, c.cpu_s, c.rss_mb))
+
+
+def _rollup(arguments: argparse.Namespace) -> None:
+    import json
+    import os
+    from dataclasses import asdict
+
+    from deploy.bench.country import bench_follow
+    from deploy.bench.rollup import bench_rebuild
+    from schemas.errors import PermanentError
+
+    if arguments.readings < 1 or arguments.seconds < 0 or not 1_000 <= arguments.rate <= 1_000_000:
+        raise PermanentError("readings are 1 or more, seconds 0 or more, the rate 1000 to 1000000 a second")
+    if 0 < arguments.seconds < _SHORTEST_S:
+        raise PermanentError(f"in less than {_SHORTEST_S} seconds no quarter is completed; give more, or 0")
+    found = {"rebuild": asdict(bench_rebuild(readings=arguments.readings))}
+    if arguments.seconds:
+        found["follow"] = asdict(bench_follow(seconds=arguments.seconds, readings_per_s=arguments.rate))
+    if arguments.json:
+        print(json.dumps({"bench": "rollup", "cpus": os.cpu_count(), **found}, indent=2))
+        return
+    for part, figures in found.items():
+        print(part)
+        for name, figure in figures.items():
+            print(f"  {name:26} {'-' if figure is None else f'{figure:,}':>14}")

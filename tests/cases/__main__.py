@@ -14,52 +14,48 @@ from deploy.bench.scratch import scratch_database, scratch_stack
 from schemas.errors import AfkoblingError
 from tests.cases.case import Case, case_names, load_case
 from tests.cases.play import Line, play
-from tests.cases.system import organisation_name, running_system
+from tests.cases.system import System, running_system
 
 _WIDTHS = (16, 52, 52)
 
 
 def main(names: Sequence[str]) -> int:
-    """Print the table of these cases (none: all). Returns 0, or 1 when any figure differs, 2 when there is no such case."""
+    """Print the table of these cases (none: all). Returns 0, 1 when a figure differs, 2 when there is no such case."""
     known = case_names()
     if unknown := set(names) - set(known):
         print(f"there is no case {', '.join(sorted(unknown))}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     cases = {name: load_case(name) for name in names or known}
-    with scratch_stack() as servers:
-        differing = [
-            name for name, case in cases.items() if not _show(name, case, servers.database_url, servers.broker_url)
-        ]
+    with (
+        scratch_stack() as servers,
+        scratch_database(servers.database_url) as url,
+        running_system(database_url=url, broker_url=servers.broker_url) as system,
+    ):
+        differing = [name for name, case in cases.items() if not _show(name, case, system)]
     print(f"\n{len(cases)} cases, {len(differing)} differ{': ' if differing else ''}{', '.join(differing)}")
     return 1 if differing else 0
 
 
-def _show(name: str, case: Case, server_url: str, broker_url: str) -> bool:
+def _show(name: str, case: Case, system: System) -> bool:
+    """Print one case's table as it comes. Returns whether all is as expected."""
     print(f"\n{name}\n{textwrap.indent(textwrap.fill(case.about, 118), '  ')}")
     is_ok, step = True, None
-    model = case.site_model(organisation_name())
-    with (
-        scratch_database(server_url) as url,
-        running_system(database_url=url, broker_url=broker_url, model=model) as system,
-    ):
-        for line in play(case, system):
-            if line.step != step:
-                step = line.step
-                print(f"\n  {step}\n{_row('', 'expected', 'got')}")
-            is_ok &= line.is_ok
-            print("\n".join(_rows(line)), flush=True)
+    for line in play(case, system):
+        if line.step != step:
+            step = line.step
+            print(f"\n  {step}\n{_row('', 'expected', 'got')}")
+        is_ok &= line.is_ok
+        print("\n".join(_rows(line)), flush=True)
     return is_ok
 
 
 def _rows(line: Line) -> list[str]:
-    cells = zip_longest(
-        [line.figure],
-        *([part for row in text.split("\n") for part in textwrap.wrap(row, _WIDTHS[1])] for text in (line.expected, line.got)),
-        ["ok" if line.is_ok else "DIFFERS"],
-        fillvalue="",
+    told = (
+        [part for row in text.split("\n") for part in textwrap.wrap(row, _WIDTHS[1])]
+        for text in (line.expected, line.got)
     )
-    return [_row(*row) for row in cells]
+    return [_row(*row) for row in zip_longest([line.figure], *told, ["ok" if line.is_ok else "DIFFERS"], fillvalue="")]
 
 
 def _row(figure: str, expected: str, got: str, verdict: str = "") -> str:

@@ -1,6 +1,6 @@
-"""A case: readings as they came, what a person says of them, and what has to come of it. README.md tells how to write one.
+"""A case: readings as they came, what a person says of them, and what has to come of it.
 
-Instants are offsets from `start`, as in `25min`, `1d 2h` or `-365d`.
+README.md tells how to write one. Instants are offsets from `start`, as in `25min`, `1d 2h` or `-365d`.
 """
 
 from __future__ import annotations

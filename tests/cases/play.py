@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from api.exact_json import instant
 from schemas.quantities import QUARTER_MS
@@ -15,6 +14,7 @@ from schemas.topics import Kind
 from tests.cases.case import AGENT, Amount, Case, ConsumptionOf, EventOf, StepOf, offset_text, rows_of
 from tests.cases.system import System
 
+_ANNA = {"author": "Anna", "reason": "a case"}
 _LONG_BEFORE, _LONG_AFTER = timedelta(days=400), timedelta(days=30)
 
 
@@ -34,6 +34,7 @@ class Line:
 
 def play(case: Case, system: System) -> Iterator[Line]:
     """Step after step; the lines come as they are known. Raises AssertionError when a deed is not done."""
+    system.begin(case)
     player = _Player(case, system)
     for step in case.steps:
         player.do(step)
@@ -67,8 +68,7 @@ class _Player:
         waiting = self._system.ask("/v1/quarantine", agent=AGENT)
         found = {entry["reason"]: int(entry["readings"]) for entry in waiting}
         yield "quarantine", _counted(step.quarantine), _counted(found)
-        alike = self._system.rebuilt_alike()
-        yield "from scratch", "the same", "the same" if alike else "something else"
+        yield "from scratch", "the same", self._system.computed_from_scratch()
 
     def _run(self, nth: int, run: dict[str, Any]) -> dict[str, Any]:
         start, end = (self._case.start_ms + run[edge] for edge in ("start", "end"))
@@ -96,28 +96,28 @@ class _Player:
             fact = step.exchange
             meter = self._case.meter(fact.meter)
             if fact.withdrawn:
-                self._system.say(f"exchanges/{meter}:{self._case.start_ms + fact.at}/withdraw", {})
+                self._system.say(f"exchanges/{meter}:{self._case.start_ms + fact.at}/withdraw", _ANNA)
             else:
                 registers = {"last_old": fact.last_old, "first_new": fact.first_new}
-                self._system.say("exchanges", {"meter": meter, "at": self._instant(fact.at), **registers})
+                self._system.say("exchanges", {"meter": meter, "at": self._instant(fact.at), **registers, **_ANNA})
         for dial in step.dial:
             meter = self._case.meter(dial.meter)
             if dial.value is None:
-                self._system.say(f"manual-readings/{meter}:{self._case.start_ms + dial.at}/withdraw", {})
+                self._system.say(f"manual-readings/{meter}:{self._case.start_ms + dial.at}/withdraw", _ANNA)
             else:
                 item = {"meter": meter, "at": self._instant(dial.at), "value": dial.value}
-                self._system.say("manual-readings", {"items": [{**item, "author": "Anna", "reason": "a case"}]})
+                self._system.say("manual-readings", {"items": [{**item, **_ANNA}]})
 
     def _rule(self, step: StepOf) -> None:
         for act in ("confirm", "overrule", "reopen"):
             ruling = getattr(step, act)
             if ruling is not None:
                 key = f"{self._case.meter(ruling.meter)}:{ruling.kind}:{self._case.start_ms + ruling.at}"
-                self._system.say(f"events/{key}/{act}", {"decision": ruling.decision} if ruling.decision else {})
+                self._system.say(f"events/{key}/{act}", {**_ANNA, "decision": ruling.decision})
         if step.set_aside is not None:
             aside = step.set_aside
             span = {"from": self._instant(aside.start), "to": self._instant(aside.end)}
-            self._system.say("events", {"meter": self._case.meter(aside.meter), **span})
+            self._system.say("events", {"meter": self._case.meter(aside.meter), **span, **_ANNA})
 
     def _change_settings(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
         model = self._system.model
@@ -163,14 +163,10 @@ class _Player:
             found = {self._offset(item["from"]): _amount_of(item, QUARTER_MS) for item in rows}
             yield f"{of}quarters", _quarters(expected.quarters), _quarters(found)
         for day, amount in expected.days.items():
-            yield f"{of}{day}", _amount_text(amount, None), _amount_text(self._day(meter, day), None)
-
-    def _day(self, meter: str, day: date) -> Amount | None:
-        (item,) = self._system.ask("consumption", by="day", meter=meter, start=day, to=day + timedelta(days=1))
-        zone = ZoneInfo(self._case.time_zone)
-        first, after = (datetime.combine(d, datetime.min.time(), zone) for d in (day, day + timedelta(days=1)))
-        length = round((after.timestamp() - first.timestamp()) * 1000)
-        return None if item["total"] is None else _amount_of(item, length)
+            (item,) = self._system.ask("consumption", by="day", meter=meter, start=day, to=day + timedelta(days=1))
+            length = self._offset(item["to"]) - self._offset(item["from"])
+            told = None if item["total"] is None else _amount_of(item, length)
+            yield f"{of}{day}", _amount_text(amount, length), _amount_text(told, length)
 
     def _instant(self, offset: int) -> str:
         return instant((self._case.start + timedelta(milliseconds=offset)).astimezone(UTC))

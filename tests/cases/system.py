@@ -1,4 +1,4 @@
-"""The running system that a case goes through: broker, collector, database, roll-up, and the API over HTTP."""
+"""The running system that cases go through: broker, collector, database, roll-up, and the API over HTTP."""
 
 from __future__ import annotations
 
@@ -9,31 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, LiteralString
-from urllib.parse import urlsplit
 
 import httpx
-import paho.mqtt.client as mqtt
 import psycopg
 import uvicorn
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from pydantic import SecretStr
 
 from api.app import create_app
 from api.settings import ApiSettings
 from api.site_model import apply_site_model
 from collector.collector import Collector
+from collector.rebuild import rebuild
 from collector.rollup import RollUp, roll_up_once
 from collector.settings import CollectorSettings
 from deploy.commands.token import create_token
 from schemas.site import SiteModel
-from schemas.topics import AgentAddress, Kind
-from schemas.wire import JSON_TYPE
-from tests.cases.case import address_of
+from schemas.topics import Kind
+from tests.cases.agent import WAIT_S, Agent, connected_agent
+from tests.cases.case import Case, address_of
 from tests.e2e.processes import wait_for
 
-_WAIT_S = 30.0
 _DERIVED: tuple[LiteralString, ...] = (
     "SELECT * FROM consumption ORDER BY meter_id, quarter",
     "SELECT * FROM meter_event ORDER BY meter_id, kind, at",
@@ -42,6 +37,7 @@ _FORGET: tuple[LiteralString, ...] = (
     "TRUNCATE consumption, pending, meter_event, rolled_meter",
     "UPDATE rollup_progress SET closed_to = NULL, computed_to = NULL",
 )
+_CLEAR: tuple[LiteralString, ...] = ("TRUNCATE reading, manual_reading, meter_exchange, event_decision", *_FORGET)
 
 
 class RefusedError(AssertionError):
@@ -49,42 +45,60 @@ class RefusedError(AssertionError):
 
 
 class System:
-    """What a case can do and see. `model` is the site as it was last applied."""
+    """What a case can do and see. All share it, each with an organisation of its own and nothing of the others."""
 
-    def __init__(self, *, agent: _Agent, database: psycopg.Connection, http: httpx.Client, model: SiteModel) -> None:
-        self.model = model
-        self._agent = agent
+    def __init__(self, *, database_url: str, database: psycopg.Connection, agent: Agent, http: httpx.Client) -> None:
+        self._database_url = database_url
         self._database = database
+        self._agent = agent
         self._http = http
         self._roll_up = RollUp()
         self._due_ms = 0
+        self._model: SiteModel | None = None
+
+    def begin(self, case: Case) -> None:
+        """Forget what was before, and set up the case's site."""
+        for statement in _CLEAR:
+            self._database.execute(statement)
+        self._roll_up, self._due_ms = RollUp(), 0
+        # Topics on a broker that others share must not meet, nor entries in the quarantine.
+        self.apply(case.site_model(f"case-{uuid.uuid4().hex[:12]}"))
+        organisation = self.model.organisation.id
+        self._agent.become(address_of(organisation))
+        token, _ = create_token(
+            self._database_url, organisation=organisation, name="cases", scopes=["read", "write"], days=1
+        )
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    @property
+    def model(self) -> SiteModel:
+        """The site as it was last applied."""
+        assert self._model is not None, "no case has begun"
+        return self._model
+
+    def apply(self, model: SiteModel) -> None:
+        """Put this site model in place of the last."""
+        apply_site_model(self._database, model)
+        self._model = model
 
     def publish(self, kind: Kind, body: dict[str, Any]) -> None:
         """Send a message as the agent, and wait until the collector has said that it is stored."""
         self._agent.publish(kind, body)
 
     def ask(self, path: str, **query: Any) -> list[Any]:
-        """All items of a list of the API, page by page. A `start` goes as `from`, a path without `/v1` is the site's."""
+        """All items of a list of the API, page by page. `start` goes as `from`; a path without `/v1` is the site's."""
         values = {("from" if name == "start" else name): value for name, value in query.items()}
         items: list[Any] = []
-        cursor = None
-        while cursor or not items:
-            page = self._answer(self._http.get(self._path(path), params=values | ({"cursor": cursor} if cursor else {})))
+        while True:
+            page = self._answer(self._http.get(self._path(path), params=values))
             items += page["items"]
-            cursor = page["next"]
-            if cursor is None:
-                break
-        return items
+            if page["next"] is None:
+                return items
+            values["cursor"] = page["next"]
 
     def say(self, path: str, body: dict[str, Any]) -> None:
         """What a person does over the API. Raises RefusedError with the API's own words."""
-        said = {"author": "Anna", "reason": "a case"}
-        self._answer(self._http.post(self._path(path), json=body if "items" in body else said | body))
-
-    def apply(self, model: SiteModel) -> None:
-        """Put this site model in place of the last."""
-        apply_site_model(self._database, model)
-        self.model = model
+        self._answer(self._http.post(self._path(path), json=body))
 
     def roll_up(self, due_ms: int) -> None:
         """Let the roll-up do all that is due by that instant (Unix milliseconds)."""
@@ -92,14 +106,17 @@ class System:
         while self._roll_up.step(self._database, due_ms=due_ms).is_behind:
             pass
 
-    def rebuilt_alike(self) -> bool:
-        """Whether everything right of the readings comes out the same when it is computed from scratch."""
+    def computed_from_scratch(self) -> str:
+        """How what is computed from raw readings alone compares: by the command, and with nothing remembered at all."""
         kept = self._derived()
+        with self._database.transaction(force_rollback=True):
+            if not rebuild(self._database).is_identical:
+                return "`rollup rebuild` gives something else"
         with self._database.transaction(force_rollback=True):
             for statement in _FORGET:
                 self._database.execute(statement)
             roll_up_once(self._database, due_ms=self._due_ms)
-            return self._derived() == kept
+            return "the same" if self._derived() == kept else "a roll-up that knows nothing gives something else"
 
     def _derived(self) -> list[Any]:
         return [self._database.execute(statement).fetchall() for statement in _DERIVED]
@@ -114,69 +131,16 @@ class System:
 
 
 @contextmanager
-def running_system(*, database_url: str, broker_url: str, model: SiteModel) -> Iterator[System]:
-    """Everything started on an empty, migrated database, for a site of an organisation that nobody else uses."""
-    with psycopg.connect(database_url, autocommit=True) as database:
-        apply_site_model(database, model)
-        with (
-            _collector(database_url, broker_url),
-            _agent(broker_url, address_of(model.organisation.id)) as agent,
-            _api(database_url) as url,
-        ):
-            token, _ = create_token(
-                database_url, organisation=model.organisation.id, name="cases", scopes=["read", "write"], days=1
-            )
-            with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_WAIT_S) as http:
-                yield System(agent=agent, database=database, http=http, model=model)
-
-
-class _Agent:
-    """A plain MQTT client that waits for the word *stored*."""
-
-    def __init__(self, client: mqtt.Client, address: AgentAddress) -> None:
-        self._client = client
-        self._address = address
-        self._epoch = "case"
-        self._seq = 0
-        self._stored = threading.Condition()
-        self._stored_seq = 0
-
-    def hear(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        """Take up what the collector says is stored."""
-        said = json.loads(message.payload)
-        with self._stored:
-            self._stored_seq = max(self._stored_seq, said["seq"])
-            self._stored.notify_all()
-
-    def publish(self, kind: Kind, body: dict[str, Any]) -> None:
-        """One message, up to its confirmation."""
-        self._seq += 1
-        payload = {"v": 1, "epoch": self._epoch, "seq": self._seq, **body}
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho leaves it untyped
-        properties.ContentType = JSON_TYPE
-        self._client.publish(self._address.topic(kind), json.dumps(payload), qos=1, properties=properties)
-        with self._stored:
-            is_stored = self._stored.wait_for(lambda: self._stored_seq >= self._seq, _WAIT_S)
-        assert is_stored, f"the collector did not confirm message {self._seq} within {_WAIT_S:g} s"
-
-
-@contextmanager
-def _agent(broker_url: str, address: AgentAddress) -> Iterator[_Agent]:
-    parts = urlsplit(broker_url)
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    agent = _Agent(client, address)
-    is_subscribed = threading.Event()
-    client.on_connect = lambda c, *_: c.subscribe(address.topic(Kind.STORED), qos=1)
-    client.on_subscribe = lambda *_: is_subscribed.set()
-    client.on_message = agent.hear
-    client.connect(str(parts.hostname), parts.port or 1883)
-    client.loop_start()
-    try:
-        assert is_subscribed.wait(_WAIT_S), "the broker did not take the subscription"
-        yield agent
-    finally:
-        client.disconnect()
-        client.loop_stop()
+def running_system(*, database_url: str, broker_url: str) -> Iterator[System]:
+    """Everything started on a migrated database that nobody else uses."""
+    with (
+        psycopg.connect(database_url, autocommit=True) as database,
+        _collector(database_url, broker_url),
+        connected_agent(broker_url) as agent,
+        _api(database_url) as url,
+        httpx.Client(base_url=url, timeout=WAIT_S) as http,
+    ):
+        yield System(database_url=database_url, database=database, agent=agent, http=http)
 
 
 @contextmanager
@@ -194,7 +158,7 @@ def _collector(database_url: str, broker_url: str) -> Iterator[None]:
         yield
     finally:
         collector.stop()
-        thread.join(_WAIT_S)
+        thread.join(WAIT_S)
         assert not thread.is_alive(), "the collector did not stop"
 
 
@@ -211,10 +175,5 @@ def _api(database_url: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(_WAIT_S)
+        thread.join(WAIT_S)
         assert not thread.is_alive(), "the API did not stop"
-
-
-def organisation_name() -> str:
-    """An organisation that nobody else uses, so that topics don't meet on a broker that others share."""
-    return f"case-{uuid.uuid4().hex[:12]}"

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from deploy.bench.scratch import scratch_database
 from tests.cases.case import case_names, load_case
 from tests.cases.play import play
-from tests.cases.system import organisation_name, running_system
+from tests.cases.system import System, running_system
+from tests.conftest import Servers
 
 pytestmark = pytest.mark.stack
 
 
+@pytest.fixture(scope="module")
+def system(stack: Servers) -> Iterator[System]:
+    with (
+        scratch_database(stack.database_url) as database_url,
+        running_system(database_url=database_url, broker_url=stack.broker_url) as running,
+    ):
+        yield running
+
+
 @pytest.mark.parametrize("name", case_names())
-def test_case(name: str, database_url: str, broker_url: str) -> None:
+def test_case(name: str, system: System) -> None:
     case = load_case(name)
-    model = case.site_model(organisation_name())
-    with running_system(database_url=database_url, broker_url=broker_url, model=model) as system:
-        lines = list(play(case, system))
+    lines = list(play(case, system))
     differing = [
         f"{line.step}: {line.figure}: expected\n{line.expected}\ngot\n{line.got}" for line in lines if not line.is_ok
     ]

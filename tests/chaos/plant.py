@@ -27,7 +27,8 @@ SPEED = 600
 _HELD_BACK = 1
 _FAST_ROLLUP = str(Path(__file__).with_name("fast_rollup.py"))
 _IS_ROLLED_UP: LiteralString = """
-    SELECT NOT EXISTS (SELECT FROM pending) AND computed_to = closed_to AND closed_to >= to_timestamp(%s / 1000.0)
+    SELECT NOT EXISTS (SELECT FROM pending) AND computed_to >= to_timestamp(%s / 1000.0)
+           AND computed_to >= date_bin('15 minutes', closed_to - interval '15 seconds', '2000-01-01Z')
     FROM rollup_progress
 """
 _READINGS: LiteralString = """

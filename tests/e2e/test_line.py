@@ -243,7 +243,9 @@ def is_rolled_up(database_url: str) -> bool:
     """All that was stored is in the consumption."""
     return query(
         database_url,
-        "SELECT NOT EXISTS (SELECT FROM pending) AND computed_to = closed_to AND computed_to > %s FROM rollup_progress",
+        "SELECT NOT EXISTS (SELECT FROM pending) AND computed_to > %s "
+        "AND computed_to >= date_bin('15 minutes', closed_to - interval '15 seconds', '2000-01-01Z') "
+        "FROM rollup_progress",
         END,
     ) == [(True,)]
 

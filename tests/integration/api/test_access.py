@@ -25,6 +25,7 @@ EVENT = "/v1/sites/{site}/events/{event}"
 OWN_TESTS = {
     ("PUT", "/v1/sites/{site}/model"),
     ("GET", EVENT),
+    ("GET", "/v1/sites/{site}/virtual-meters/{meter}"),
     *(("POST", f"{EVENT}/{act}") for act in ("confirm", "overrule", "reopen")),
     *(("POST", f"/v1/sites/{{site}}/{part}") for part in ("events", "exchanges", "manual-readings")),
     ("POST", "/v1/sites/{site}/exchanges/{exchange}/withdraw"),

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from api.errors import ModelRefusedError
-from api.site_model import ROLLUP_TURN, apply_site_model
+from api.site_model import apply_site_model
 from collector import rollup
 from collector.rollup import roll_up_once
 from schemas.resources import MeterKind

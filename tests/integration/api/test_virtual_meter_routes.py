@@ -39,6 +39,13 @@ def roof(connection, site) -> SiteModel:
     return model
 
 
+async def test_another_organisations_are_not_there(client, connection, roof):
+    theirs = (SITE + SOLAR.lstrip("\n")).replace("acme, name: Acme A/S", "rival, name: Rival")
+    apply_site_model(connection, site_model(theirs.replace("odense, name: Odense", "aarhus, name: Aarhus")))
+    assert (await client.get("/v1/sites/odense/virtual-meters/use")).status_code == 200
+    assert_problem(await client.get("/v1/sites/aarhus/virtual-meters/use"), 404)
+
+
 async def test_they_are_listed_and_come_back_as_they_went_in(client, roof):
     page = (await client.get("/v1/sites/odense/virtual-meters")).json()
     assert [(item["id"], item["ready"]) for item in page["items"]] == [

@@ -13,7 +13,8 @@ from api.site_model import apply_site_model
 from collector.batch import Batch, Checked, ReadingRows, encode_readings
 from collector.meter_index import load_meter_index
 from collector.rebuild import rebuild
-from collector.rollup import ROLLUP_TURN, RollUp, roll_up_once
+from collector.rollup import RollUp, roll_up_once
+from collector.rollup_progress import ROLLUP_TURN
 from collector.store import ROLLUP_GATE, write_batch
 from schemas.configuration import parse_configuration
 from schemas.quantities import QUARTER_MS, SCALE

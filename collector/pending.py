@@ -1,0 +1,54 @@
+"""Notes of late readings and of what people stated: which stretches are to be computed again."""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+import psycopg
+
+from collector.metering.neighbourhood import Stretch
+
+LONGEST_STRETCH_MS = 7 * 86_400_000
+_DAY_MS = 86_400_000
+_MOST_NOTES = 5_000
+
+_PENDING: LiteralString = """
+    SELECT id, meter_id, (extract(epoch FROM from_at) * 1000)::int8, (extract(epoch FROM to_at) * 1000)::int8
+    FROM pending ORDER BY meter_id, from_at LIMIT %s
+"""
+_DROP_PENDING: LiteralString = "DELETE FROM pending WHERE id = ANY(%s)"
+
+
+def take_pending(cursor: psycopg.Cursor) -> list[tuple[int, int, int]]:
+    """Take notes off, some at most: meter, first and last instant (Unix milliseconds), sorted by meter and time.
+
+    Notes first, then readings: whoever adds a reading from here on adds a note of its own.
+    """
+    notes = cursor.execute(_PENDING, [_MOST_NOTES]).fetchall()
+    if notes:
+        cursor.execute(_DROP_PENDING, [[note[0] for note in notes]])
+    return [(meter, from_at, to_at) for _, meter, from_at, to_at in notes]
+
+
+def merge_notes(notes: list[tuple[int, int, int]], followed_to: int) -> list[list[Stretch]]:
+    """Notes sorted by meter and start as stretches: neighbouring ones joined, up to a length, and in rounds in which
+    no meter stands twice.
+    """
+    rounds: list[list[Stretch]] = []
+    last: Stretch | None = None
+    nth = 0
+    for meter, from_at, noted_to in notes:
+        to_at = max(from_at, min(noted_to, followed_to - 1))
+        if last is not None and meter == last.meter:
+            end = max(last.to_ms, to_at)
+            if from_at <= last.to_ms + _DAY_MS and end - last.from_ms <= LONGEST_STRETCH_MS:
+                last = rounds[nth][-1] = Stretch(meter=meter, from_ms=last.from_ms, to_ms=end)
+                continue
+            nth += 1
+        else:
+            nth = 0
+        last = Stretch(meter=meter, from_ms=from_at, to_ms=to_at)
+        if nth == len(rounds):
+            rounds.append([])
+        rounds[nth].append(last)
+    return rounds
