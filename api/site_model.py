@@ -24,7 +24,7 @@ from schemas.site import SiteModel
 Connection = psycopg.Connection[TupleRow]
 
 ROLLUP_TURN = 0x41464B_02
-"""The roll-up's own advisory lock (collector.rollup): whoever holds it is alone with consumption and `pending`."""
+"""The roll-up's own advisory lock (collector.rollup_progress): its holder is alone with consumption and `pending`."""
 
 
 def apply_site_model(connection: Connection, model: SiteModel) -> list[str]:
