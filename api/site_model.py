@@ -18,13 +18,11 @@ from api.database import Connection as AsyncConnection
 from api.errors import ModelRefusedError
 from api.offer_store import OFFERS
 from api.offers import parse_offers, with_offered_settings
+from schemas.locks import ROLLUP_TURN
 from schemas.resources import MeterKind
 from schemas.site import SiteModel
 
 Connection = psycopg.Connection[TupleRow]
-
-ROLLUP_TURN = 0x41464B_02
-"""The roll-up's own advisory lock (collector.rollup_progress): its holder is alone with consumption and `pending`."""
 
 
 def apply_site_model(connection: Connection, model: SiteModel) -> list[str]:

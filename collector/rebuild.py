@@ -18,8 +18,9 @@ from collector.metering.sums import finish_quarters
 from collector.neighbourhoods import Horizon, compute_stretches
 from collector.prefetch import Prefetch
 from collector.rollup import RollUp
-from collector.rollup_progress import ROLLUP_TURN, Progress
+from collector.rollup_progress import Progress
 from collector.rollup_store import Target, clear_quarters, put_quarters, read_rules, replace_events
+from schemas.locks import ROLLUP_TURN
 
 _PIECE_MS = 31 * 86_400_000
 _REBUILT = Target(consumption=sql.Identifier("rebuilt_consumption"), event=sql.Identifier("rebuilt_event"))

@@ -23,7 +23,8 @@ from collector.counting import Settlement
 from collector.decode import Decoded, Ignored, Incoming, decode
 from collector.meter_index import MeterIndex, load_meter_index
 from collector.quarantine_store import settle
-from collector.store import ROLLUP_GATE, StaleModelError, Written, write_batch
+from collector.store import StaleModelError, Written, write_batch
+from schemas.locks import ROLLUP_GATE
 from schemas.quarantine import Reason
 from schemas.wire import MAX_PAYLOAD_BYTES
 

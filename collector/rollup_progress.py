@@ -7,10 +7,7 @@ from typing import LiteralString
 
 import psycopg
 
-from collector.store import ROLLUP_GATE
-
-ROLLUP_TURN = 0x41464B_02
-"""Advisory lock: one roll-up at a time."""
+from schemas.locks import ROLLUP_GATE, ROLLUP_TURN
 
 _PROGRESS: LiteralString = """
     SELECT (extract(epoch FROM closed_to) * 1000)::int8, (extract(epoch FROM computed_to) * 1000)::int8, steps,

@@ -22,11 +22,9 @@ from collector.ledger import Ledger, LedgerKey, lock_ledger, write_ledger
 from collector.quarantine import QuarantineEntry, quarantine_rows
 from collector.quarantine_store import settle, take_back, write_refusals
 from collector.runs import is_news, write_reports, write_runs
+from schemas.locks import ROLLUP_GATE
 from schemas.quarantine import Reason
 from schemas.wire import Status
-
-ROLLUP_GATE = 0x41464B_01
-"""Advisory lock: shared by every writing transaction, exclusive while the roll-up moves `closed_to`."""
 
 _DAY_MS = 86_400_000
 

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from api.errors import ModelRefusedError
-from api.site_model import ROLLUP_TURN, apply_site_model
-from collector import rollup_progress
+from api.site_model import apply_site_model
 from collector.rollup import roll_up_once
+from schemas.locks import ROLLUP_TURN
 from schemas.resources import MeterKind
 from schemas.site import SiteModel
 from tests.integration.api.conftest import utc
@@ -194,10 +194,9 @@ class TestMaxGap:
         assert connection.execute("SELECT count(*) FROM pending").fetchone() == (0,)
 
     def test_it_waits_for_the_rollups_turn(self, connection, flows, database_url):
-        assert ROLLUP_TURN == rollup_progress.ROLLUP_TURN
         self.roll_up(connection, 24 * 35)
         with psycopg.connect(database_url) as other:
-            other.execute("SELECT pg_advisory_xact_lock(%s)", [rollup_progress.ROLLUP_TURN])
+            other.execute("SELECT pg_advisory_xact_lock(%s)", [ROLLUP_TURN])
             connection.execute("SET lock_timeout = 100")
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 apply_site_model(connection, _changed(flows, main={"max_gap": 60_000}))

@@ -21,9 +21,10 @@ from collector.connection import connect
 from collector.decode import Incoming, decode
 from collector.meter_index import load_meter_index
 from collector.replay import is_replay_asked_for, replay_all, replay_step
-from collector.store import ROLLUP_GATE, write_batch
+from collector.store import write_batch
 from deploy.cli import main
 from schemas.configuration import parse_configuration
+from schemas.locks import ROLLUP_GATE
 from schemas.quarantine import Reason
 from schemas.site import SiteModel
 from schemas.topics import AgentAddress, Kind

@@ -14,9 +14,9 @@ from collector.batch import Batch, Checked, ReadingRows, encode_readings
 from collector.meter_index import load_meter_index
 from collector.rebuild import rebuild
 from collector.rollup import RollUp, roll_up_once
-from collector.rollup_progress import ROLLUP_TURN
-from collector.store import ROLLUP_GATE, write_batch
+from collector.store import write_batch
 from schemas.configuration import parse_configuration
+from schemas.locks import ROLLUP_GATE, ROLLUP_TURN
 from schemas.quantities import QUARTER_MS, SCALE
 from schemas.site import SiteModel
 from tests.integration.collector.conftest import wait_for

@@ -1,0 +1,8 @@
+"""Advisory locks of the database: part of the contract between all who write to it."""
+
+from __future__ import annotations
+
+ROLLUP_GATE = 0x41464B_01
+"""Shared by every transaction that writes readings, exclusive while the roll-up moves `closed_to`."""
+ROLLUP_TURN = 0x41464B_02
+"""One roll-up at a time: whoever holds it is alone with consumption, events and `pending`."""
