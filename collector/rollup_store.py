@@ -66,12 +66,14 @@ _EXCHANGES: LiteralString = """
 """
 _TOLD: LiteralString = """
     SELECT meter_id, kind, (extract(epoch FROM at) * 1000)::int8, (extract(epoch FROM until) * 1000)::int8, decision
-    FROM (
-        SELECT DISTINCT ON (meter_id, at, kind) meter_id, kind, at, until, decision FROM event_decision
-        WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
-          AND until >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
-        ORDER BY meter_id, at, kind, id DESC
-    ) AS newest WHERE decision IS NOT NULL
+    FROM event_decision AS d
+    WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s)) AND decision IS NOT NULL
+      AND until >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
+      -- A newer version may reach less far than an older one, which is void wherever one looks.
+      AND NOT EXISTS (
+          SELECT FROM event_decision AS n
+          WHERE n.meter_id = d.meter_id AND n.at = d.at AND n.kind = d.kind AND n.id > d.id
+      )
 """
 _NEAR_EVENTS: LiteralString = """
     SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, (extract(epoch FROM until) * 1000)::int8, decision

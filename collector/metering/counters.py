@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,9 +75,11 @@ def judge_counters(readings: ReadingTable, rules: MeterRules, facts: Facts, *, k
     findings: list[Finding] = []
     settled: dict[int, int] = {}
     undecided: set[int] = set()
-    for begin, end in _lives_to_judge(rows, rules, facts):
+    vouched = _vouched_by_exchanges(rows, rules, facts.exchanges)
+    for begin, end in _lives_to_judge(rows, rules, facts, vouched):
         meter = int(rows.meter[begin])
-        judgement = judge(_life(rows, rules, facts, begin=begin, end=end, known_to=known_to))
+        life = _life(rows, rules, facts, begin=begin, end=end, known_to=known_to)
+        judgement = judge(replace(life, vouched=frozenset(row - begin for row in vouched if begin <= row < end)))
         is_counted[begin:end], link[begin:end] = judgement.is_counted, judgement.link
         findings += [_shifted(finding, begin) for finding in judgement.findings]
         settled[meter] = judgement.settled_ms
@@ -137,11 +139,42 @@ def _with_exchanges(readings: ReadingTable, rules: MeterRules, exchanges: Sequen
     )
 
 
-def _lives_to_judge(rows: _Rows, rules: MeterRules, facts: Facts) -> Iterator[tuple[int, int]]:
+def _vouched_by_exchanges(rows: _Rows, rules: MeterRules, exchanges: Sequence[Exchange]) -> list[int]:
+    """Rows that an exchange accounts for: what both devices counted is plausible over the time between two readings.
+
+    An exchange is recorded to the minute, perhaps, and so near to a reading that either part alone would look too fast.
+    """
+    vouched = []
+    for exchange in exchanges:
+        old, new = _recorded_rows(rows, exchange)
+        before, after = old - 1, new + 1
+        if (
+            before < 0
+            or rows.life[before] != rows.life[old]
+            or after >= len(rows.at)
+            or rows.life[after] != rows.life[new]
+        ):
+            continue
+        parts = (int(rows.register[old] - rows.register[before]), int(rows.register[after] - rows.register[new]))
+        span = np.array([rows.at[after] - rows.at[before]])
+        if min(parts) >= 0 and not is_break(np.array([sum(parts)]), span, float(rules.rated[exchange.meter]))[0]:
+            vouched += [old, after]
+    return vouched
+
+
+def _recorded_rows(rows: _Rows, exchange: Exchange) -> tuple[int, int]:
+    """Where the last register of the old device and the first of the new one stand."""
+    here = np.flatnonzero((rows.meter == exchange.meter) & (rows.at == exchange.at))
+    old = int(here[rows.origin[here] == _LAST_OLD][0])
+    return old, old + 1
+
+
+def _lives_to_judge(rows: _Rows, rules: MeterRules, facts: Facts, vouched: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Rows [begin, end) of each life in which there is anything to judge; all others are calm throughout."""
     same = rows.life[1:] == rows.life[:-1]
     rise, span = np.diff(rows.register), np.diff(rows.at)
     breaks = same & is_break(rise, span, rules.rated[rows.meter[1:]])
+    breaks[np.array(vouched, dtype=np.int64) - 1] = False
     rough = set(rows.life[1:][breaks].tolist())
     told = {told.meter for told in facts.told}
     if told:
@@ -246,9 +279,7 @@ def _event(rows: _Rows, finding: Finding, links: _Links) -> Event:
 
 
 def _exchange_event(rows: _Rows, exchange: Exchange, counted: Ints, links: _Links) -> Event:
-    here = np.flatnonzero((rows.meter == exchange.meter) & (rows.at == exchange.at))
-    old = int(here[rows.origin[here] == _LAST_OLD][0])
-    new = old + 1
+    old, new = _recorded_rows(rows, exchange)
     place = int(np.searchsorted(counted, new))
     before = int(counted[place - 2]) if place >= 2 and links.quantity_to(old) is not None else -1
     after = (

@@ -51,7 +51,8 @@ _TOLD_LINKS = {
 class Life:
     """The readings of one device, from one exchange to the next. `register` is in billionths, `rated` an hour.
 
-    `pins` says of rows what a person decided about them. All readings before `known_to` are given.
+    `pins` says of rows what a person decided about them. No break is seen before the rows in `vouched`. All readings
+    before `known_to` are given.
     """
 
     at: Ints
@@ -61,6 +62,7 @@ class Life:
     dip_window_ms: int
     known_to: int
     pins: Mapping[int, tuple[EventKind, Decision]] = field(default_factory=dict)
+    vouched: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,7 @@ class _Chain:
         pinned = np.array(sorted(life.pins), dtype=np.int64)
         self._pinned = pinned.tolist()
         breaks = find_breaks(life.at, life.register, life.rated)
+        breaks = breaks[~np.isin(breaks + 1, list(life.vouched))]
         self._stops = np.union1d(breaks, pinned[pinned > 0] - 1).tolist()
 
     def follow(self) -> Judgement:
@@ -189,6 +192,9 @@ class _Chain:
     def _take_as_told(self, row: int, kind: EventKind, decision: Decision) -> bool:
         link = _TOLD_LINKS.get(decision, Link.UNKNOWN)
         falls = self._life.register[row] < self._life.register[self._last]
+        if link in {Link.ROLLOVER, Link.RESET} and not falls:
+            # A reading that came late stands between: the register fell before it already, and counts on from there.
+            link = Link.DIFFERENCE if self._is_plausible(self._last, row) else Link.UNKNOWN
         if (link is Link.DIFFERENCE and falls) or (link is Link.ROLLOVER and not self._life.width):
             link = Link.UNKNOWN
         self._find(kind, decision, row, row)
@@ -294,12 +300,10 @@ class _Chain:
     def _is_from_zero(self, row: int) -> bool:
         """Whether the register can have counted from zero to here since the last reading.
 
-        Without a rated maximum: a value nearer to the old one than to zero is a step back, and no new beginning.
+        A value nearer to the old one than to zero is a step back, and no new beginning, however long it had for it.
         """
         life = self._life
         old, new = int(life.register[self._last]), int(life.register[row])
-        if new < 0:
+        if not 0 <= new < old - new:
             return False
-        if np.isinf(life.rated):
-            return new < old - new
         return bool(new * HOUR_MS / int(life.at[row] - life.at[self._last]) <= life.rated)

@@ -188,7 +188,7 @@ def _quarters(amounts: Mapping[int, Amount]) -> str:
     for _, group in groupby(enumerate(ordered), lambda one: (one[1][1], one[1][0] - one[0] * QUARTER_MS)):
         rows = [row for _, row in group]
         first, last = rows[0][0], rows[-1][0]
-        span = offset_text(first) + (f" … {offset_text(last)}" if last > first else "")
+        span = offset_text(first) + (f" .. {offset_text(last)}" if last > first else "")
         lines.append(f"{span}: {_amount_text(rows[0][1], QUARTER_MS)}")
     return "\n".join(lines) or "unknown"
 

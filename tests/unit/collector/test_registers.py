@@ -213,6 +213,19 @@ class TestExchange:
         assert (found.measured, found.estimated) == (13, 0)
         assert found.events == [("exchange", 20, 20, "count", 5)]
 
+    def test_recorded_a_moment_after_a_reading_it_is_no_jump(self) -> None:
+        """The old device's part would be 3,600 an hour by itself; both parts over both readings' time are 7.5."""
+        facts = Facts(exchanges=[Exchange(meter=0, at=T0 + 10 * MIN + 1_000, last_old=1002, first_new=0)])
+        found = judge([(0, 1000), (10, 1001), (26, 1), (36, 2)], rules(rated=20), facts)
+        assert (found.measured, found.estimated) == (4, 0)
+        assert [event[0] for event in found.events] == ["exchange"]
+
+    def test_a_register_typed_wrongly_does_not_count(self) -> None:
+        facts = Facts(exchanges=[Exchange(meter=0, at=T0 + 15 * MIN, last_old=10_020, first_new=0)])
+        found = judge([(0, 1000), (10, 1001), (26, 1), (36, 2)], rules(rated=20), facts)
+        assert found.total == 3
+        assert {event[0] for event in found.events} == {"exchange", "spike"}
+
     def test_a_new_meter_that_stands_higher_than_the_old_one(self):
         facts = Facts(exchanges=[Exchange(meter=0, at=T0 + 20 * MIN, last_old=12, first_new=700)])
         assert judge([(0, 10), (15, 11), (30, 702)], facts=facts).total == 1 + 1 + 2
