@@ -223,6 +223,9 @@ class RollUp:
 
     def _judge(self, cursor: psycopg.Cursor, follower: Follower, stretches: list[Stretch]) -> int:
         """Compute stretches, at most one a meter, and put what they come to in place. Returns the rows written."""
+        # What was followed comes first: a judgement sees more.
+        put_events(cursor, self._target, follower.frozen)
+        follower.frozen = []
         stretches = [_join_rough(stretch, follower) for stretch in stretches]
         horizon = Horizon(known_to=follower.followed_to, first_at=follower.first_at)
         found = compute_stretches(cursor, stretches, follower.rules, horizon, target=self._target)
@@ -257,8 +260,6 @@ class RollUp:
         clear_quarters(cursor, self._target, again.meter, again.quarter, again.quarter + QUARTER_MS)
         put_quarters(cursor, self._target, again)
         put_quarters(cursor, self._target, fresh)
-        put_events(cursor, self._target, follower.frozen)
-        follower.frozen = []
         self._note_meters(cursor, follower)
         return written + len(fresh.meter) + len(again.meter)
 

@@ -105,9 +105,11 @@ _PUT_EVENT: LiteralString = """
         after_at = excluded.after_at, after_value = excluded.after_value, quantity = excluded.quantity
 """
 _BOUNDS: LiteralString = """
-    SELECT (extract(epoch FROM least(r.first, m.first)) * 1000)::int8, (extract(epoch FROM r.last) * 1000)::int8
+    SELECT (extract(epoch FROM least(r.first, m.first, e.first)) * 1000)::int8,
+           (extract(epoch FROM r.last) * 1000)::int8
     FROM (SELECT min(at) AS first, max(at) AS last FROM reading) AS r,
-         (SELECT min(at) AS first FROM manual_reading) AS m
+         (SELECT min(at) AS first FROM manual_reading) AS m,
+         (SELECT min(at) AS first FROM meter_exchange WHERE last_old IS NOT NULL) AS e
 """
 
 
@@ -223,7 +225,7 @@ def read_chain_events(
 
 
 def reading_bounds(cursor: psycopg.Cursor) -> tuple[int, int] | None:
-    """Instants of the oldest and the newest reading; None when there is none."""
+    """Instants of the oldest and the newest reading, exchanges among the old ones; None when there is none."""
     oldest, newest = cursor.execute(_BOUNDS).fetchone() or (None, None)
     if oldest is None:
         return None

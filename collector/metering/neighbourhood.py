@@ -160,12 +160,17 @@ def _plain_frame(stretch: Stretch, loaded: Loaded, rules: MeterRules, *, reach: 
     after = np.flatnonzero((readings.at > stretch.to_ms) & counts)
     if not ((len(before) or loaded.begins) and (len(after) or loaded.ends)):
         return None
-    first = int(readings.at[before[-1]]) if len(before) else stretch.from_ms
+    # Where none counts before, odd ones may stand there, and be told of together with the stretch.
+    first = int(readings.at[before[-1] if len(before) else 0]) if len(readings.at) else stretch.from_ms
     last = int(readings.at[after[0]]) if len(after) else loaded.to_ms
     start, end = floor_quarter(min(first, stretch.from_ms - reach)), _end_after(last)
     # An interval that ends later may begin before.
     is_reached = loaded.ends or loaded.to_ms > end + reach
-    return (start, end) if is_reached and _sees_odd_stretches(loaded, rules, start, end) else None
+    # What crosses the edges hangs on readings that count: one that is set aside stands for nothing beyond them.
+    has_before = loaded.begins or bool((readings.at[counts] < start).any())
+    has_after = loaded.ends or bool((readings.at[counts] >= end).any())
+    is_seen = is_reached and has_before and has_after and _sees_odd_stretches(loaded, rules, start, end)
+    return (start, end) if is_seen else None
 
 
 def _sees_odd_stretches(loaded: Loaded, rules: MeterRules, start: int, end: int) -> bool:

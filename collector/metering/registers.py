@@ -5,8 +5,9 @@ count. All readings between two breaks of that calm are taken as they are; only 
 that is done here one break after the other, along the chain of readings that count:
 
 - a **fall** is a *rollover* where the register's width explains it; a *dip* where the register comes back within
-  `dip_window`; a *spike* of the reading before where this one goes on from the line before that; a *reset* when it has
-  stayed low for longer than `dip_window`; until then it is undecided, and set aside.
+  `dip_window`; a *spike* where the very next reading is back on the old line, however late it comes, or where this one
+  goes on from the line before the last; a *reset* when it has stayed low for longer than `dip_window`; until then it is
+  undecided, and set aside.
 - a **jump** beyond the rated maximum is set aside as a *spike* up to the reading that goes on plausibly from before.
   When none does within `dip_window`, the register goes on from its new value, and what lies between is unknown.
 
@@ -170,24 +171,34 @@ class _Chain:
             self._find(EventKind.ROLLOVER, Decision.ROLLOVER, row, row)
             return self._count_row(row, Link.ROLLOVER)
         back = self._return(row)
+        kind = EventKind.DIP
+        if back is None and self._returns_at_once(row):
+            back, kind = row + 1, EventKind.SPIKE
         if self._is_line_of_previous(row) and (back is None or back > row + 1):
             return self._set_last_aside(row)
         if back is not None:
-            return self._set_aside(EventKind.DIP, row, back)
+            return self._set_aside(kind, row, back)
         if not self._is_window_over(row):
             return self._leave_undecided(EventKind.DIP, row)
         link, decision = (Link.RESET, Decision.RESET) if self._is_from_zero(row) else (Link.UNKNOWN, Decision.RESTART)
-        self._find(EventKind.RESET, decision, row, row)
-        return self._count_row(row, link)
+        return self._go_on_from(row, EventKind.RESET, decision, link)
 
     def _judge_jump(self, row: int) -> bool:
         back = self._return(row)
+        if back is None and self._returns_at_once(row):
+            back = row + 1
         if back is not None:
             return self._set_aside(EventKind.SPIKE, row, back)
         if not self._is_window_over(row):
             return self._leave_undecided(EventKind.SPIKE, row)
-        self._find(EventKind.SPIKE, Decision.RESTART, row, row)
-        return self._count_row(row, Link.UNKNOWN)
+        return self._go_on_from(row, EventKind.SPIKE, Decision.RESTART, Link.UNKNOWN)
+
+    def _go_on_from(self, row: int, kind: EventKind, decision: Decision, link: Link) -> bool:
+        if row == self._count - 1:
+            # The next reading, whenever it comes, may still return to the old line.
+            self._leave_open(self._previous)
+        self._find(kind, decision, row, row)
+        return self._count_row(row, link)
 
     def _take_as_told(self, row: int, kind: EventKind, decision: Decision) -> bool:
         link = _TOLD_LINKS.get(decision, Link.UNKNOWN)
@@ -284,6 +295,13 @@ class _Chain:
         span = life.at[row + 1 : end] - life.at[self._last]
         found = np.flatnonzero(~is_break(rise, span, life.rated))
         return row + 1 + int(found[0]) if len(found) else None
+
+    def _returns_at_once(self, row: int) -> bool:
+        """Whether the very next reading, however late, goes on from the last that counts."""
+        after = row + 1
+        if after >= self._next_pin(row):
+            return False
+        return self._life.register[after] >= self._life.register[self._last] and self._is_plausible(self._last, after)
 
     def _next_pin(self, row: int) -> int:
         return next((pin for pin in self._pinned if pin > row), self._count)

@@ -312,3 +312,55 @@ def test_a_rebuild_finds_and_mends_what_is_wrong(connection: psycopg.Connection)
     rebuilt = rebuild(connection)
     assert (rebuilt.quarters, rebuilt.different_quarters) == (4, 2)
     assert _consumption(connection) == right
+
+
+def test_an_exchange_before_the_first_reading_of_all_counts_in_a_rebuild_too(connection: psycopg.Connection) -> None:
+    """A meter is put in, its first register written down; it is heard for the first time hours later."""
+    connection.execute(_STATE_EXCHANGE, {"at": T0 - 6 * QUARTER_MS})
+    _store(connection, [("nasty", T0 + i * 5 * MIN, 25.0 + i) for i in range(13)])
+    _settle(connection, T0 + 4 * QUARTER_MS)
+    right = _consumption(connection)
+    assert sum(row[2] + row[3] for row in right) == (25 + 12 - 5) * SCALE
+    assert rebuild(connection).is_identical
+    assert _rebuilt(connection, T0 + 4 * QUARTER_MS) == right
+
+
+def test_a_decision_that_was_narrowed_is_void_beyond_its_new_end(connection: psycopg.Connection) -> None:
+    """Hours are set aside by mistake, then only the first reading: what comes late beyond that finds no trace of it."""
+    _store(connection, [("rate", T0 + i * 5 * MIN, 4.0) for i in range(16 * 24)])
+    _settle(connection, T0 + 32 * 60 * MIN)
+    meter = connection.execute("SELECT id FROM meter WHERE key = 'rate'").fetchone()
+    for until in (T0 + 20 * 60 * MIN, T0):
+        connection.execute(
+            """
+            INSERT INTO event_decision (meter_id, kind, at, until, state, decision, author, reason)
+            SELECT id, 'spike', to_timestamp(%(at)s / 1000.0), to_timestamp(%(until)s / 1000.0), 'confirmed',
+                   'set_aside', 'a', 'test' FROM meter WHERE key = 'rate'
+            """,
+            {"at": T0, "until": until},
+        )
+        connection.execute(
+            "INSERT INTO pending (meter_id, from_at, to_at) SELECT %s, to_timestamp(%s / 1000.0), "
+            "to_timestamp(%s / 1000.0)",
+            [*(meter or ()), T0, T0 + 20 * 60 * MIN],
+        )
+        _settle(connection, T0 + 32 * 60 * MIN)
+    _store(connection, [("rate", T0 + 20 * 60 * MIN + 6 * MIN, 4.0)])
+    _settle(connection, T0 + 32 * 60 * MIN)
+    kept = _consumption(connection), _events(connection)
+    assert rebuild(connection).is_identical
+    assert (_rebuilt(connection, T0 + 32 * 60 * MIN), _events(connection)) == kept
+
+
+def test_a_meter_that_stands_still_across_a_silence_is_told_whole(connection: psycopg.Connection) -> None:
+    """The first half of the time is followed, the second judged, as the meter was silent in between."""
+    minutes = [0, 5, 10, 15, 30, 75, 120]
+    values = [7.0, 8.0, 9.0, 9.0, 9.0, 9.0, 9.5]
+    # Days of little make the slices long, so that both halves stand in one.
+    _store(connection, [("counter", T0 - 3 * 1440 * MIN, 1.0)])
+    _store(connection, [("nasty", T0 + m * MIN, v) for m, v in zip(minutes, values, strict=True)])
+    _settle(connection, T0 + 100 * MIN)
+    row = connection.execute("SELECT at, until FROM meter_event WHERE kind = 'frozen'").fetchone()
+    assert row is not None
+    assert [round(instant.timestamp() * 1000) for instant in row] == [T0 + 10 * MIN, T0 + 75 * MIN]
+    assert rebuild(connection).is_identical

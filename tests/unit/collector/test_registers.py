@@ -206,6 +206,26 @@ class TestSpike:
         assert judge(readings, of, facts) == judge(readings, of)
 
 
+class TestSparse:
+    """A dial that is read once a day: the next reading comes long after any window."""
+
+    DAY = 24 * 60
+
+    def test_a_wrong_zero_makes_no_consumption(self) -> None:
+        found = judge([(0, 99), (self.DAY, 100), (2 * self.DAY, 0), (3 * self.DAY, 101)], rules(max_gap=2 * self.DAY))
+        assert (found.total, [event[0] for event in found.events if event[0] != "gap"]) == (2, ["spike"])
+
+    def test_nor_does_one_that_is_far_too_high(self) -> None:
+        of = rules(max_gap=2 * self.DAY, rated=10)
+        found = judge([(0, 99), (self.DAY, 100), (2 * self.DAY, 90_000), (3 * self.DAY, 101)], of)
+        assert (found.total, [event[0] for event in found.events if event[0] != "gap"]) == (2, ["spike"])
+
+    def test_a_reset_is_told_with_the_next_reading_that_stays_low(self) -> None:
+        found = judge([(0, 99), (self.DAY, 100), (2 * self.DAY, 4), (3 * self.DAY, 9)], rules(max_gap=2 * self.DAY))
+        assert (found.measured, found.estimated) == (6, 4)
+        assert [event[0] for event in found.events] == ["reset"]
+
+
 class TestExchange:
     def test_both_registers_count(self):
         facts = Facts(exchanges=[Exchange(meter=0, at=T0 + 20 * MIN, last_old=1006, first_new=2)])
