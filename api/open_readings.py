@@ -58,10 +58,13 @@ SELECT meter_id, (extract(epoch FROM at) * 1000)::int8 AS at, last_old, first_ne
 _TOLD: LiteralString = """
 SELECT meter_id, kind, (extract(epoch FROM at) * 1000)::int8 AS at, (extract(epoch FROM until) * 1000)::int8 AS until,
        decision
-FROM (
-    SELECT DISTINCT ON (meter_id, at, kind) meter_id, kind, at, until, decision FROM event_decision
-    WHERE meter_id = ANY (%(meters)s) AND until >= %(start)s AND at < %(end)s ORDER BY meter_id, at, kind, id DESC
-) AS newest WHERE decision IS NOT NULL
+FROM event_decision AS d
+WHERE meter_id = ANY (%(meters)s) AND decision IS NOT NULL AND until >= %(start)s AND at < %(end)s
+  -- A newer version may reach less far than an older one, which is void wherever one looks.
+  AND NOT EXISTS (
+      SELECT FROM event_decision AS n
+      WHERE n.meter_id = d.meter_id AND n.at = d.at AND n.kind = d.kind AND n.id > d.id
+  )
 """
 _JUDGED: LiteralString = """
 SELECT DISTINCT e.meter_id FROM meter_event AS e JOIN meter AS m ON m.id = e.meter_id

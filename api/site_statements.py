@@ -122,6 +122,8 @@ WHERE m.site_id = %(site)s
   AND (EXISTS (SELECT FROM rolled_meter AS r WHERE r.meter_id = m.id)
        OR EXISTS (SELECT FROM consumption AS c WHERE c.meter_id = m.id)
        OR EXISTS (SELECT FROM pending AS d WHERE d.meter_id = m.id)
+       OR EXISTS (SELECT FROM meter_exchange AS x WHERE x.meter_id = m.id)
+       OR EXISTS (SELECT FROM manual_reading AS h WHERE h.meter_id = m.id)
        OR EXISTS (SELECT FROM reading AS r WHERE r.meter_id = m.id
                   AND r.at >= coalesce((SELECT computed_to FROM rollup_progress), '-infinity')))
 ORDER BY m.key

@@ -166,7 +166,7 @@ class _Chain:
 
     def _judge_fall(self, row: int) -> bool:
         if self._is_rollover(row):
-            if not self._is_window_over(row):
+            if row == self._count - 1 or not self._is_window_over(row):
                 self._leave_open(self._previous)
             self._find(EventKind.ROLLOVER, Decision.ROLLOVER, row, row)
             return self._count_row(row, Link.ROLLOVER)
@@ -275,7 +275,8 @@ class _Chain:
         else:
             span = int(life.at[row] - life.at[self._last])
             is_likely = new >= 0 and old <= life.width and counted * HOUR_MS / span <= life.rated
-        if not is_likely:
+        # A register that is back on its old line with the next reading had not passed its width.
+        if not is_likely or self._returns_at_once(row):
             return False
         back = self._return(row)
         return back is None or not self._is_jump(back - 1, back)

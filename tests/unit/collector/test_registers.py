@@ -220,6 +220,12 @@ class TestSparse:
         found = judge([(0, 99), (self.DAY, 100), (2 * self.DAY, 90_000), (3 * self.DAY, 101)], of)
         assert (found.total, [event[0] for event in found.events if event[0] != "gap"]) == (2, ["spike"])
 
+    def test_a_step_back_of_one_is_no_rollover_however_much_the_meter_could_have_counted(self) -> None:
+        of = rules(max_gap=90 * self.DAY, rated=1000, width=100_000)
+        month = 30 * self.DAY
+        found = judge([(0, 1000), (month, 2000), (2 * month, 1999), (3 * month, 3000)], of)
+        assert (found.total, [event[0] for event in found.events]) == (2000, ["spike"])
+
     def test_a_reset_is_told_with_the_next_reading_that_stays_low(self) -> None:
         found = judge([(0, 99), (self.DAY, 100), (2 * self.DAY, 4), (3 * self.DAY, 9)], rules(max_gap=2 * self.DAY))
         assert (found.measured, found.estimated) == (6, 4)
