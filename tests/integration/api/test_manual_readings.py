@@ -156,7 +156,7 @@ async def test_the_last_reading_may_be_a_persons(client, store, connection):
         ({"value": 4.6e9}, "items.1.value"),
         ({"value": None}, "items.1.value"),
         ({"value": "7"}, "items.1.value"),
-        ({"at": instant(datetime.now(UTC) + timedelta(minutes=10))}, "items.1.at: lies beyond five minutes"),
+        ({"at": instant(datetime.now(UTC) + timedelta(days=2))}, "items.1.at: lies beyond five minutes"),
         ({"at": "1999-06-01"}, "items.1.at: lies before the year 2000"),
         ({"at": "noon"}, "items.1.at"),
         ({"author": "\n"}, "items.1.author"),
