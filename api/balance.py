@@ -52,7 +52,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """What one meter counted, in billionths: times its two factors, and as it stands."""
+    """What one meter counted, in billionths: times its two coefficients, and as it stands."""
 
     in_whole: int
     in_parts: int
@@ -152,8 +152,8 @@ class _Model:
     def _place(self, row: Row, parts: Sequence[Row]) -> Place:
         whole, inside = self._flow(row, with_generation=True), dict[str, Decimal]()
         for part in parts:
-            for key, factor in self._flow(part, with_generation=False).items():
-                inside[key] = inside.get(key, Decimal(0)) + factor
+            for key, coefficient in self._flow(part, with_generation=False).items():
+                inside[key] = inside.get(key, Decimal(0)) + coefficient
         return Place(
             parent=row["id"],
             resource=row["resource"],
@@ -175,7 +175,7 @@ class _Model:
         """The real meters that tell what flows to a place, and what is generated in it if wished."""
         if row["id"] in self._virtuals:
             series = expand(row, meters=self._meters, virtuals=self._virtuals)
-            return {term.meter: term.factor for term in series.terms}
+            return {term.meter: term.coefficient for term in series.terms}
         found = {row["id"]: Decimal(1)}
         for feed in self._feeds(row):
             if feed["direction"] == Direction.EXPORT:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg.rows import DictRow
 
-from api.binary_rows import copy_rows, row_type, unix_ms
+from api.binary_rows import fetch_packed, packed_type, unix_ms
 from api.calendar.buckets import By, Calendar, buckets, edges
 from api.calendar.clock import Period, Stretch
 from api.database import Connection, fetch_all
@@ -46,12 +46,13 @@ FROM (""",
 )
 _VIRTUAL_METERS: tuple[LiteralString, LiteralString] = (
     """
-SELECT t.key, quarter, sum(round(measured * t.factor)) AS measured, sum(round(estimated * t.factor)) AS estimated,
-       min(covered_ms) AS covered_ms, sum(abs(round(measured * t.factor))) AS gross_measured,
-       sum(abs(round(estimated * t.factor))) AS gross_estimated
+SELECT t.key, quarter, sum(round(measured * t.coefficient)) AS measured,
+       sum(round(estimated * t.coefficient)) AS estimated,
+       min(covered_ms) AS covered_ms, sum(abs(round(measured * t.coefficient))) AS gross_measured,
+       sum(abs(round(estimated * t.coefficient))) AS gross_estimated
 FROM (""",
-    """) AS known JOIN unnest(%(keys)s::text[], %(meters)s::int[], %(factors)s::numeric[], %(terms)s::int[])
-     AS t (key, meter_id, factor, terms) USING (meter_id)
+    """) AS known JOIN unnest(%(keys)s::text[], %(meters)s::int[], %(coefficients)s::numeric[], %(terms)s::int[])
+     AS t (key, meter_id, coefficient, terms) USING (meter_id)
 GROUP BY t.key, quarter HAVING count(*) = min(t.terms)
 """,
 )
@@ -96,13 +97,13 @@ FROM (
 ) AS days
 GROUP BY meter_id
 """
+# In the order of `_ROW`.
 _COLUMNS: LiteralString = """
-COPY (
-    SELECT meter_id, quarter, measured, estimated, covered_ms FROM consumption
-    WHERE meter_id = ANY (%s) AND quarter >= %s AND quarter < %s
-) TO STDOUT (FORMAT binary)
+SELECT string_agg(int4send(meter_id) || timestamptz_send(quarter) || int8send(measured) || int8send(estimated)
+                  || int4send(covered_ms), ''::bytea) AS rows
+FROM consumption WHERE meter_id = ANY (%s) AND quarter >= %s AND quarter < %s
 """
-_ROW = row_type(meter_id="i4", quarter="i8", measured="i8", estimated="i8", covered_ms="i4")
+_ROW = packed_type(meter_id="i4", quarter="i8", measured="i8", estimated="i8", covered_ms="i4")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Columns = Mapping[str, NDArray[np.int64]]
@@ -173,9 +174,9 @@ async def _fetch(
     numbers = [s.terms[0].number for s in series if not s.is_virtual]
     if numbers:
         found.append(await fetch(_METERS, {"meters": numbers}))
-    terms = [(s.id, term.number, term.factor, len(s.terms)) for s in series if s.is_virtual for term in s.terms]
+    terms = [(s.id, term.number, term.coefficient, len(s.terms)) for s in series if s.is_virtual for term in s.terms]
     if terms:
-        of = dict(zip(("keys", "meters", "factors", "terms"), map(list, zip(*terms, strict=True)), strict=True))
+        of = dict(zip(("keys", "meters", "coefficients", "terms"), map(list, zip(*terms, strict=True)), strict=True))
         found.append(await fetch(_VIRTUAL_METERS, of))
     return found
 
@@ -189,9 +190,9 @@ async def usable_days(connection: Connection, meters: Sequence[int], period: Per
 
 async def columns(connection: Connection, meters: Sequence[int], period: Period) -> Columns:
     """All quarters of the meters as arrays: `meter_id`, `quarter` (Unix ms / 900,000), `measured`, `estimated`,
-    `covered_ms`. A year of a meter is 35,040 rows; they come as one binary copy.
+    `covered_ms`. A year of a meter is 35,040 rows; they come as one value.
     """
-    rows = await copy_rows(connection, _COLUMNS, [list(meters), period.start, period.end], _ROW)
+    rows = await fetch_packed(connection, _COLUMNS, [list(meters), period.start, period.end], _ROW)
     quarter = unix_ms(rows["quarter"]) // QUARTER_MS
     names = ("meter_id", "measured", "estimated", "covered_ms")
     return {"quarter": quarter} | {name: rows[name].astype(np.int64) for name in names}

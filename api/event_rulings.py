@@ -28,10 +28,7 @@ _READ_WITHIN: LiteralString = """
 SELECT min(at) AS first, max(at) AS last FROM (
     SELECT at FROM reading WHERE meter_id = %(meter)s AND at >= %(start)s AND at <= %(end)s
     UNION ALL
-    SELECT at FROM (
-        SELECT DISTINCT ON (at) at, value FROM manual_reading
-        WHERE meter_id = %(meter)s AND at >= %(start)s AND at <= %(end)s ORDER BY at, id DESC
-    ) AS m WHERE value IS NOT NULL
+    SELECT at FROM current_manual_reading WHERE meter_id = %(meter)s AND at >= %(start)s AND at <= %(end)s
 ) AS r
 """
 

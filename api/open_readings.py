@@ -26,7 +26,7 @@ _PATIENCE_MS = 2_000
 _CLOCK: LiteralString = "SELECT now() AS now, (SELECT computed_to FROM rollup_progress) AS computed_to"
 # Where a meter stands still is told elsewhere; it counts the same.
 _METERS: LiteralString = """
-SELECT m.id, m.kind, m.canonical_factor, m.max_gap_ms, coalesce(m.interval_ms, 0) AS interval_ms,
+SELECT m.id, m.kind, m.to_canonical, m.max_gap_ms, coalesce(m.interval_ms, 0) AS interval_ms,
        coalesce(m.register_width, 0) AS register_width, coalesce(m.rated_maximum, 'infinity') AS rated_maximum,
        m.dip_window_ms, 0 AS frozen_after_ms, (extract(epoch FROM r.first_at) * 1000)::int8 AS first_at
 FROM meter AS m LEFT JOIN rolled_meter AS r ON r.meter_id = m.id WHERE m.id = ANY (%s) ORDER BY m.id
@@ -35,11 +35,8 @@ _PATIENCE: LiteralString = "SELECT set_config('statement_timeout', %s, true)"
 _READINGS: LiteralString = """
 COPY (
     WITH given AS MATERIALIZED (
-        SELECT meter_id, at, value FROM (
-            SELECT DISTINCT ON (meter_id, at) meter_id, at, value FROM manual_reading
-            WHERE meter_id = ANY (%(meters)s) AND at >= %(start)s AND at < %(end)s ORDER BY meter_id, at, id DESC
-        ) AS newest
-        WHERE value IS NOT NULL
+        SELECT meter_id, at, value FROM current_manual_reading
+        WHERE meter_id = ANY (%(meters)s) AND at >= %(start)s AND at < %(end)s
     )
     SELECT meter_id, at, value, quality FROM reading
     WHERE at >= %(start)s AND at < %(end)s AND meter_id = ANY (%(meters)s)
@@ -50,21 +47,14 @@ COPY (
 """
 _ROW = row_type(meter_id="i4", at="i8", value="f8", quality="i2")
 _EXCHANGES: LiteralString = """
-SELECT meter_id, (extract(epoch FROM at) * 1000)::int8 AS at, last_old, first_new FROM (
-    SELECT DISTINCT ON (meter_id, at) meter_id, at, last_old, first_new FROM meter_exchange
-    WHERE meter_id = ANY (%(meters)s) AND at >= %(start)s AND at < %(end)s ORDER BY meter_id, at, id DESC
-) AS newest WHERE last_old IS NOT NULL
+SELECT meter_id, (extract(epoch FROM e.at) * 1000)::int8 AS at, last_old, first_new FROM current_exchange AS e
+WHERE meter_id = ANY (%(meters)s) AND e.at >= %(start)s AND e.at < %(end)s ORDER BY meter_id, e.at
 """
 _TOLD: LiteralString = """
 SELECT meter_id, kind, (extract(epoch FROM at) * 1000)::int8 AS at, (extract(epoch FROM until) * 1000)::int8 AS until,
        decision
-FROM event_decision AS d
-WHERE meter_id = ANY (%(meters)s) AND decision IS NOT NULL AND until >= %(start)s AND at < %(end)s
-  -- A newer version may reach less far than an older one, which is void wherever one looks.
-  AND NOT EXISTS (
-      SELECT FROM event_decision AS n
-      WHERE n.meter_id = d.meter_id AND n.at = d.at AND n.kind = d.kind AND n.id > d.id
-  )
+FROM current_decision
+WHERE meter_id = ANY (%(meters)s) AND until >= %(start)s AND at < %(end)s
 """
 _JUDGED: LiteralString = """
 SELECT DISTINCT e.meter_id FROM meter_event AS e JOIN meter AS m ON m.id = e.meter_id
@@ -88,10 +78,8 @@ CROSS JOIN LATERAL (
      WHERE at >= last.began AND at <= last.began + interval '15 minutes' AND at < %(end)s AND meter_id = m.id
      ORDER BY at DESC LIMIT 1)
     UNION ALL
-    (SELECT at, value, 3 FROM (
-         SELECT DISTINCT ON (at) at, value FROM manual_reading
-         WHERE meter_id = m.id AND at < %(end)s ORDER BY at DESC, id DESC
-     ) AS newest WHERE value IS NOT NULL LIMIT 1)
+    (SELECT at, value, 3 FROM current_manual_reading
+     WHERE meter_id = m.id AND at < %(end)s ORDER BY at DESC LIMIT 1)
 ) AS r
 ORDER BY m.id, r.at DESC, r.quality = 3 DESC
 """
@@ -149,7 +137,7 @@ async def read_meters(connection: Connection, numbers: Sequence[int]) -> OpenMet
         numbers=[row["id"] for row in rows],
         rules=make_rules(
             kind=np.array([KindCode.of(row["kind"]) for row in rows], dtype=np.int8),
-            factor=np.array([row["canonical_factor"] for row in rows], dtype=np.float64),
+            to_canonical=np.array([row["to_canonical"] for row in rows], dtype=np.float64),
             **{name: np.array([row[name] for row in rows], dtype=np.float64) for name in names},
         ),
         firsts=np.array([row["first_at"] or 0 for row in rows], dtype=np.int64),

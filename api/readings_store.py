@@ -23,13 +23,10 @@ FROM (
       AND (%(after_at)s::timestamptz IS NULL OR (at, meter_id) > (%(after_at)s, %(after_meter)s))
     ORDER BY at, meter_id LIMIT %(limit)s
 ) AS r FULL JOIN (
-    SELECT meter_id, at, value, author, reason FROM (
-        SELECT DISTINCT ON (meter_id, at) meter_id, at, value, author, reason FROM manual_reading
-        WHERE at >= %(start)s AND at < %(end)s AND meter_id = ANY (%(meters)s)
-          AND (%(after_at)s::timestamptz IS NULL OR (at, meter_id) > (%(after_at)s, %(after_meter)s))
-        ORDER BY meter_id, at, id DESC
-    ) AS newest
-    WHERE value IS NOT NULL ORDER BY at, meter_id LIMIT %(limit)s
+    SELECT meter_id, at, value, author, reason FROM current_manual_reading
+    WHERE at >= %(start)s AND at < %(end)s AND meter_id = ANY (%(meters)s)
+      AND (%(after_at)s::timestamptz IS NULL OR (at, meter_id) > (%(after_at)s, %(after_meter)s))
+    ORDER BY at, meter_id LIMIT %(limit)s
 ) AS p USING (meter_id, at)
 ORDER BY at, meter_id LIMIT %(limit)s
 """
@@ -65,11 +62,8 @@ CROSS JOIN LATERAL (
 # Only what is newer than what the meter said last.
 _LATEST_MANUAL: LiteralString = """
 SELECT DISTINCT ON (meter_id) meter_id, at, value, 3 AS quality, extract(epoch FROM now() - at) AS age_s
-FROM (
-    SELECT DISTINCT ON (meter_id, at) meter_id, at, value FROM manual_reading
-    WHERE meter_id = ANY (%(meters)s) AND at > now() - interval '30 days' ORDER BY meter_id, at, id DESC
-) AS newest
-WHERE value IS NOT NULL ORDER BY meter_id, at DESC
+FROM current_manual_reading
+WHERE meter_id = ANY (%(meters)s) AND at > now() - interval '30 days' ORDER BY meter_id, at DESC
 """
 
 

@@ -59,9 +59,9 @@ def instant_of(place: str, text: str, zone: ZoneInfo, *, latest: datetime, until
     return at
 
 
-def check_range(place: str, value: float, *, unit: str, factor: float) -> None:
-    """Raises a 422 problem when no quantity could hold the differences of such a value; `factor` is the meter's."""
-    largest = MAX_CANONICAL / factor
+def check_range(place: str, value: float, *, unit: str, to_canonical: float) -> None:
+    """Raises a 422 problem when no quantity could hold the differences of such a value in a meter's unit."""
+    largest = MAX_CANONICAL / to_canonical
     if abs(value) > largest:
         raise bad_value(place, f"{value:g} {unit} is more than any meter counts ({largest:g}); check the digits")
 

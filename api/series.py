@@ -1,7 +1,7 @@
 """What consumption is told of: meters, and virtual meters as signed sums of them.
 
-A virtual meter may name others among its terms; here each is expanded to the real meters behind it, whose factors are
-exact decimals: quantities are rounded once, to whole billionths, for each real meter and quarter.
+A virtual meter may name others among its terms; here each is expanded to the real meters behind it, whose coefficients
+are exact decimals: quantities are rounded once, to whole billionths, for each real meter and quarter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Term:
 
     number: int
     meter: str
-    factor: Decimal
+    coefficient: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,36 +43,38 @@ class Series:
 
 def series_of(meter: Row) -> Series:
     """A real meter alone."""
-    term = Term(number=meter["number"], meter=meter["id"], factor=Decimal(1))
+    term = Term(number=meter["number"], meter=meter["id"], coefficient=Decimal(1))
     return Series(id=meter["id"], resource=meter["resource"], unit=meter["canonical_unit"], terms=(term,))
 
 
 def expand(virtual: Row, *, meters: Mapping[str, Row], virtuals: Mapping[str, Row]) -> Series:
     """A virtual meter by the real meters behind its terms. The model was checked: it has no loops.
 
-    A real meter that is named on several ways counts with the sum of its factors. Where they cancel each other out it
-    stays, with zero: what its quarters don't know, the virtual meter does not know either.
+    A real meter that is named on several ways counts with the sum of its coefficients. Where they cancel each other
+    out it stays, with zero: what its quarters don't know, the virtual meter does not know either.
     """
     with localcontext(_EXACT):
-        factors = _factors(virtual, virtuals, {})
+        coefficients = _coefficients(virtual, virtuals, {})
     return Series(
         id=virtual["id"],
         resource=virtual["resource"],
         unit=virtual["canonical_unit"],
         terms=tuple(
-            Term(number=meters[key]["number"], meter=key, factor=factor) for key, factor in sorted(factors.items())
+            Term(number=meters[key]["number"], meter=key, coefficient=by) for key, by in sorted(coefficients.items())
         ),
         is_virtual=True,
     )
 
 
-def _factors(virtual: Row, virtuals: Mapping[str, Row], known: dict[str, dict[str, Decimal]]) -> dict[str, Decimal]:
-    """Real meters and their factors. `known` keeps each virtual meter's, so that none is expanded twice."""
+def _coefficients(
+    virtual: Row, virtuals: Mapping[str, Row], known: dict[str, dict[str, Decimal]]
+) -> dict[str, Decimal]:
+    """Real meters and their coefficients. `known` keeps each virtual meter's, so that none is expanded twice."""
     if virtual["id"] not in known:
         found: dict[str, Decimal] = {}
-        for key, factor in virtual["terms"].items():
-            by = Decimal(repr(factor))
-            inner = _factors(virtuals[key], virtuals, known) if key in virtuals else {key: Decimal(1)}
+        for key, number in virtual["terms"].items():
+            by = Decimal(repr(number))
+            inner = _coefficients(virtuals[key], virtuals, known) if key in virtuals else {key: Decimal(1)}
             for meter, its in inner.items():
                 found[meter] = found.get(meter, Decimal(0)) + by * its
         known[virtual["id"]] = found

@@ -14,7 +14,7 @@ from schemas.quantities import MAX_CANONICAL
 from schemas.topics import AgentAddress
 
 _SELECT_METERS: LiteralString = """
-    SELECT organisation.key, site.key, agent.key, meter.key, meter.id, meter.unit, meter.canonical_factor
+    SELECT organisation.key, site.key, agent.key, meter.key, meter.id, meter.unit, meter.to_canonical
     FROM meter
     JOIN agent ON agent.id = meter.agent_id
     JOIN site ON site.id = meter.site_id
@@ -102,9 +102,9 @@ def load_meter_index(connection: psycopg.Connection) -> MeterIndex:
         agents = connection.execute(_SELECT_AGENTS).fetchall()
         rows = connection.execute(_SELECT_METERS).fetchall()
     meters: dict[AgentAddress, dict[str, KnownMeter]] = {}
-    for organisation, site, agent, meter, meter_id, unit, factor in rows:
+    for organisation, site, agent, meter, meter_id, unit, to_canonical in rows:
         address = AgentAddress(organisation=organisation, site=site, agent=agent)
-        meters.setdefault(address, {})[meter] = KnownMeter(id=meter_id, unit=unit, largest=MAX_CANONICAL / factor)
+        meters.setdefault(address, {})[meter] = KnownMeter(id=meter_id, unit=unit, largest=MAX_CANONICAL / to_canonical)
     return MeterIndex(
         version=version[0] if version else 0,
         agents=frozenset(AgentAddress(organisation=o, site=s, agent=a) for o, s, a in agents),

@@ -32,7 +32,7 @@ from schemas.resources import Quality
 _UNKNOWN_KIND = -1
 
 _RULES: LiteralString = """
-    SELECT id, kind, canonical_factor, max_gap_ms, coalesce(interval_ms, 0), coalesce(register_width, 0),
+    SELECT id, kind, to_canonical, max_gap_ms, coalesce(interval_ms, 0), coalesce(register_width, 0),
            coalesce(rated_maximum, 'infinity'), dip_window_ms, coalesce(frozen_after_ms, 0)
     FROM meter
 """
@@ -49,31 +49,22 @@ _COUNT: LiteralString = """
     ) AS r
 """
 _MANUAL: LiteralString = """
-    SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, value FROM (
-        SELECT DISTINCT ON (meter_id, at) meter_id, at, value FROM manual_reading
-        WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
-          AND at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
-        ORDER BY meter_id, at, id DESC
-    ) AS newest WHERE value IS NOT NULL
+    SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, value FROM current_manual_reading
+    WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
+      AND at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
+    ORDER BY meter_id, at
 """
 _EXCHANGES: LiteralString = """
-    SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, last_old, first_new FROM (
-        SELECT DISTINCT ON (meter_id, at) meter_id, at, last_old, first_new FROM meter_exchange
-        WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
-          AND at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
-        ORDER BY meter_id, at, id DESC
-    ) AS newest WHERE last_old IS NOT NULL
+    SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, last_old, first_new FROM current_exchange
+    WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
+      AND at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
+    ORDER BY meter_id, at
 """
 _TOLD: LiteralString = """
     SELECT meter_id, kind, (extract(epoch FROM at) * 1000)::int8, (extract(epoch FROM until) * 1000)::int8, decision
-    FROM event_decision AS d
-    WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s)) AND decision IS NOT NULL
+    FROM current_decision
+    WHERE (%(meters)s::int4[] IS NULL OR meter_id = ANY(%(meters)s))
       AND until >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
-      -- A newer version may reach less far than an older one, which is void wherever one looks.
-      AND NOT EXISTS (
-          SELECT FROM event_decision AS n
-          WHERE n.meter_id = d.meter_id AND n.at = d.at AND n.kind = d.kind AND n.id > d.id
-      )
 """
 _NEAR_EVENTS: LiteralString = """
     SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, (extract(epoch FROM until) * 1000)::int8, decision
@@ -143,7 +134,7 @@ def read_rules(cursor: psycopg.Cursor) -> MeterRules:
     kind[ids] = [KindCode.of(row[1]) for row in rows]
     return make_rules(
         kind=kind,
-        factor=column(2, 1.0),
+        to_canonical=column(2, 1.0),
         max_gap_ms=column(3),
         interval_ms=column(4),
         register_width=column(5),

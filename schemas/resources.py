@@ -70,22 +70,22 @@ CANONICAL_UNITS: dict[Resource, str] = {
 class Unit:
     """One allowed unit of a resource.
 
-    `factor` is canonical units per unit; for a rate, canonical units per unit and hour. None where it depends on
+    `to_canonical` is canonical units per unit; for a rate, canonical units per unit and hour. None where it depends on
     the carrier (a fuel's heating value): the meter then states its own `conversion`.
     """
 
     symbol: str
     canonical: str
-    factor: float | None
+    to_canonical: float | None
     is_rate: bool = False
 
 
-def _quantities(canonical: str, factors: dict[str, float | None]) -> dict[str, Unit]:
-    return {s: Unit(symbol=s, canonical=canonical, factor=f) for s, f in factors.items()}
+def _quantities(canonical: str, conversions: dict[str, float | None]) -> dict[str, Unit]:
+    return {s: Unit(symbol=s, canonical=canonical, to_canonical=by) for s, by in conversions.items()}
 
 
-def _rates(canonical: str, factors: dict[str, float | None]) -> dict[str, Unit]:
-    return {s: Unit(symbol=s, canonical=canonical, factor=f, is_rate=True) for s, f in factors.items()}
+def _rates(canonical: str, conversions: dict[str, float | None]) -> dict[str, Unit]:
+    return {s: Unit(symbol=s, canonical=canonical, to_canonical=by, is_rate=True) for s, by in conversions.items()}
 
 
 _MASS: dict[str, float | None] = {"g": 1e-3, "kg": 1.0, "t": 1000.0}

@@ -15,23 +15,23 @@ from schemas.topics import Key
 
 DEEPEST = 20
 """Virtual meters may stand in each other, up to this depth."""
-SMALLEST_FACTOR, LARGEST_FACTOR = 1e-9, 1e6
+SMALLEST_COEFFICIENT, LARGEST_COEFFICIENT = 1e-9, 1e6
 
 
-def _factor(value: float) -> float:
-    if not SMALLEST_FACTOR <= abs(value) <= LARGEST_FACTOR:
+def _coefficient(value: float) -> float:
+    if not SMALLEST_COEFFICIENT <= abs(value) <= LARGEST_COEFFICIENT:
         raise ValueError(
-            f"a factor is +1, −1 or another number from {SMALLEST_FACTOR:g} to {LARGEST_FACTOR:g} in size; "
-            "leave out a meter that does not count"
+            f"a coefficient is +1, −1 or another number from {SMALLEST_COEFFICIENT:g} to {LARGEST_COEFFICIENT:g} in "
+            "size; leave out a meter that does not count"
         )
     return value
 
 
-Factor = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_factor)]
+Coefficient = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_coefficient)]
 
 
 class VirtualMeter(Part):
-    """The sum of its terms, each a meter or another virtual meter, multiplied with its factor.
+    """The sum of its terms, each a meter or another virtual meter, multiplied with its coefficient.
 
     `unit` is the canonical one (kWh, m3, kg, pcs), which all of them share. It stands beside the meters, for
     consumption and balances; what products are charged with comes from the meters themselves. `parent` is the meter,
@@ -42,7 +42,7 @@ class VirtualMeter(Part):
     unit: str
     line: Key | None = None
     parent: Key | None = None
-    terms: Annotated[dict[Key, Factor], Field(min_length=1)]
+    terms: Annotated[dict[Key, Coefficient], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _canonical(self) -> Self:
@@ -148,11 +148,11 @@ def _counted_twice(
         if virtual.parent is None:
             continue
         sums = parts.setdefault(virtual.parent, {})
-        for key, factor in _leaves(virtual, virtuals, {}).items():
+        for key, coefficient in _leaves(virtual, virtuals, {}).items():
             if key not in sums:
                 sums[key] = 1.0 if _is_below(key, virtual.parent, meters) else 0.0
-            sums[key] += factor
-            if factor > 0 and sums[key] > 1 + 1e-9:
+            sums[key] += coefficient
+            if coefficient > 0 and sums[key] > 1 + 1e-9:
                 yield Problem(
                     location=("virtual_meters", i, "parent"),
                     message=f"{key} would count twice in {virtual.parent}: by {virtual.id}, and as a part of its own "
@@ -163,13 +163,13 @@ def _counted_twice(
 def _leaves(
     virtual: VirtualMeter, virtuals: Mapping[str, VirtualMeter], known: dict[str, dict[str, float]]
 ) -> dict[str, float]:
-    """The real meters behind a virtual one, and their factors."""
+    """The real meters behind a virtual one, and their coefficients."""
     if virtual.id not in known:
         found: dict[str, float] = {}
-        for key, factor in virtual.terms.items():
+        for key, coefficient in virtual.terms.items():
             inner = _leaves(virtuals[key], virtuals, known) if key in virtuals else {key: 1.0}
             for meter, its in inner.items():
-                found[meter] = found.get(meter, 0.0) + factor * its
+                found[meter] = found.get(meter, 0.0) + coefficient * its
         known[virtual.id] = found
     return known[virtual.id]
 

@@ -132,7 +132,7 @@ def _with_exchanges(readings: ReadingTable, rules: MeterRules, exchanges: Sequen
         meter=meter,
         at=at,
         value=value,
-        register=billionths(value * rules.factor[meter]),
+        register=billionths(value * rules.to_canonical[meter]),
         is_doubtful=doubtful,
         origin=origin,
         life=np.cumsum(begins),
@@ -207,7 +207,7 @@ def _life(rows: _Rows, rules: MeterRules, facts: Facts, *, begin: int, end: int,
 
 def stops_of(readings: ReadingTable, rules: MeterRules) -> Ints:
     """Rows of one counter's readings after which something has to be judged, for `is_synchronised`."""
-    register = billionths(readings.value * rules.factor[0])
+    register = billionths(readings.value * rules.to_canonical[0])
     return find_breaks(readings.at, register, float(rules.rated[0]))
 
 

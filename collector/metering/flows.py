@@ -34,7 +34,7 @@ class JudgedFlows:
 
 def judge_intervals(readings: ReadingTable, rules: MeterRules, is_vouched: Bools) -> JudgedFlows:
     """Readings of interval meters alone. `is_vouched`: a person said of the reading that it stands as it is."""
-    canonical = readings.value * rules.factor[readings.meter]
+    canonical = readings.value * rules.to_canonical[readings.meter]
     spikes = is_spike(readings, rules) & ~is_vouched
     row = np.flatnonzero(~spikes)
     meter, end = readings.meter[row], readings.at[row]
@@ -58,7 +58,7 @@ def judge_rates(readings: ReadingTable, rules: MeterRules, is_vouched: Bools, *,
     Beyond that nothing is known. Where a reading between two was set aside, what lies between them is estimated, be it
     by these rules or by a person: `follows_aside` is true of the readings right after those that a person set aside.
     """
-    rate = readings.value * rules.factor[readings.meter]
+    rate = readings.value * rules.to_canonical[readings.meter]
     spikes = is_spike(readings, rules) & ~is_vouched
     row = np.flatnonzero(~spikes)
     same = np.flatnonzero(readings.meter[row[1:]] == readings.meter[row[:-1]])
@@ -128,7 +128,7 @@ def is_spike(readings: ReadingTable, rules: MeterRules) -> Bools:
     """Readings of intervals and rates that are more than the meter can count, either way."""
     meter = readings.meter
     hours = np.where(rules.kind[meter] == KindCode.INTERVAL, rules.interval_ms[meter] / HOUR_MS, 1.0)
-    rate = np.abs(readings.value * rules.factor[meter]) / hours
+    rate = np.abs(readings.value * rules.to_canonical[meter]) / hours
     return np.asarray(rate * SCALE > rules.rated[meter], dtype=np.bool_)
 
 

@@ -114,13 +114,13 @@ def _predecessors(readings: ReadingTable, rules: MeterRules, tails: Tails, first
     meter, first_meter = readings.meter, readings.meter[firsts]
     doubtful = is_doubtful(readings.quality)
     is_counter = rules.kind[meter] == KindCode.COUNTER
-    own = billionths(np.where(is_counter, readings.value * rules.factor[meter], 0.0))
+    own = billionths(np.where(is_counter, readings.value * rules.to_canonical[meter], 0.0))
     at, value = np.roll(readings.at, 1), np.roll(readings.value, 1)
     doubted, register = np.roll(doubtful, 1), np.roll(own, 1)
     at[firsts], value[firsts] = tails.at[first_meter], tails.value[first_meter]
     doubted[firsts] = is_doubtful(tails.quality[first_meter])
     counts = rules.kind[first_meter] == KindCode.COUNTER
-    register[firsts] = billionths(np.where(counts, value[firsts] * rules.factor[first_meter], 0.0))
+    register[firsts] = billionths(np.where(counts, value[firsts] * rules.to_canonical[first_meter], 0.0))
     return _Before(at=at, value=value, is_doubtful=doubtful | doubted, register=register, own_register=own)
 
 
@@ -162,19 +162,19 @@ def _spans(readings: ReadingTable, rules: MeterRules, before: _Before, is_follow
                 meter=meter[row],
                 start=at[row] - rules.interval_ms[meter[row]],
                 end=at[row],
-                quantity=billionths(value[row] * rules.factor[meter[row]]),
+                quantity=billionths(value[row] * rules.to_canonical[meter[row]]),
                 is_estimated=is_doubtful(readings.quality[row]),
             )
         )
     row = np.flatnonzero(follows & (kind == KindCode.RATE))
     if len(row):
-        factor = rules.factor[meter[row]]
+        to_canonical = rules.to_canonical[meter[row]]
         parts.append(
             make_spans(
                 meter=meter[row],
                 start=before.at[row],
                 end=at[row],
-                rates=(before.value[row] * factor, value[row] * factor),
+                rates=(before.value[row] * to_canonical, value[row] * to_canonical),
                 is_estimated=before.is_doubtful[row],
             )
         )

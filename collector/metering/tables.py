@@ -40,15 +40,15 @@ class KindCode(IntEnum):
 class MeterRules:
     """How each meter's readings are judged and turned into consumption; arrays of one entry a meter.
 
-    `factor`: canonical units per unit (for a rate per unit and hour). `max_gap_ms`: the longest silence that is still
-    measured. `interval_ms`: the span that an interval reading covers, ending at its instant. `width`: where a register
-    begins again, in billionths of the canonical unit; 0: not known. `rated`: the most that the meter can count, in
-    billionths an hour; infinite: not known. `dip_window_ms`: how long a register may stay below its old value and
-    still be believed to come back. `frozen_after_ms`: how long it may stand still; 0: for ever.
+    `to_canonical`: canonical units per unit (for a rate per unit and hour). `max_gap_ms`: the longest silence that is
+    still measured. `interval_ms`: the span that an interval reading covers, ending at its instant. `width`: where a
+    register begins again, in billionths of the canonical unit; 0: not known. `rated`: the most that the meter can
+    count, in billionths an hour; infinite: not known. `dip_window_ms`: how long a register may stay below its old value
+    and still be believed to come back. `frozen_after_ms`: how long it may stand still; 0: for ever.
     """
 
     kind: NDArray[np.int8]
-    factor: Floats
+    to_canonical: Floats
     max_gap_ms: Ints
     interval_ms: Ints
     width: Ints
@@ -149,7 +149,7 @@ class Event:
 def make_rules(
     *,
     kind: NDArray[np.int8],
-    factor: Floats,
+    to_canonical: Floats,
     max_gap_ms: Floats,
     interval_ms: Floats,
     register_width: Floats,
@@ -160,11 +160,11 @@ def make_rules(
     """Rules from what the site model says; width and maximum in the meter's unit, 0 and infinite where not known."""
     return MeterRules(
         kind=kind,
-        factor=factor,
+        to_canonical=to_canonical,
         max_gap_ms=max_gap_ms.astype(np.int64),
         interval_ms=interval_ms.astype(np.int64),
-        width=np.rint(np.minimum(register_width * factor, _WIDEST) * SCALE).astype(np.int64),
-        rated=rated_maximum * factor * SCALE,
+        width=np.rint(np.minimum(register_width * to_canonical, _WIDEST) * SCALE).astype(np.int64),
+        rated=rated_maximum * to_canonical * SCALE,
         dip_window_ms=dip_window_ms.astype(np.int64),
         frozen_after_ms=frozen_after_ms.astype(np.int64),
     )

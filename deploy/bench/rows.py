@@ -19,7 +19,7 @@ _MODEL: tuple[LiteralString, ...] = (
     "SELECT id, 'bench', 'bench', 'Europe/Copenhagen' FROM organisation",
     "INSERT INTO agent (site_id, key, name) "
     "SELECT site.id, 'agent-' || a, 'agent ' || a FROM site, generate_series(0, %(agents)s - 1) AS a",
-    "INSERT INTO meter (site_id, key, name, agent_id, resource, carrier, kind, unit, canonical_unit, canonical_factor, "
+    "INSERT INTO meter (site_id, key, name, agent_id, resource, carrier, kind, unit, canonical_unit, to_canonical, "
     "max_gap_ms, rated_maximum) "
     "SELECT site_id, key || '-m' || m, key || '-m' || m, id, 'energy', 'electricity', 'counter', 'kWh', 'kWh', 1, "
     "1800000, 1000 FROM agent, generate_series(0, %(meters)s - 1) AS m ORDER BY agent.id, m",

@@ -35,7 +35,7 @@ def _roll_up(
         ),
         make_rules(
             kind=np.array([kind], np.int8),
-            factor=np.array([1.0]),
+            to_canonical=np.array([1.0]),
             max_gap_ms=np.array([max_gap_min * MIN]),
             interval_ms=np.array([interval_min * MIN]),
             register_width=np.array([0.0]),

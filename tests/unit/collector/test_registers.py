@@ -50,7 +50,7 @@ def rules(kind: KindCode = KindCode.COUNTER, **changes: float) -> MeterRules:
     of |= changes
     return make_rules(
         kind=np.array([kind], np.int8),
-        factor=np.ones(1),
+        to_canonical=np.ones(1),
         max_gap_ms=np.array([of["max_gap"] * MIN]),
         interval_ms=np.array([of["interval"] * MIN]),
         register_width=np.array([of["width"]]),
