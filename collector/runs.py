@@ -26,8 +26,21 @@ _UPSERT_RUNS: LiteralString = """
     LEFT JOIN product ON product.site_id = site.id AND product.key = r.product
     ON CONFLICT (line_id, key) DO UPDATE SET
         state = excluded.state, product_id = excluded.product_id, order_number = excluded.order_number,
-        start_at = excluded.start_at, end_at = excluded.end_at, said_at = excluded.said_at
-    WHERE excluded.said_at >= run.said_at
+        start_at = excluded.start_at, end_at = excluded.end_at, said_at = excluded.said_at,
+        author = NULL, reason = NULL
+    WHERE excluded.said_at > run.said_at
+       OR (excluded.said_at = run.said_at
+           AND (excluded.state, excluded.product_id, excluded.order_number, excluded.start_at, excluded.end_at)
+               IS DISTINCT FROM (run.state, run.product_id, run.order_number, run.start_at, run.end_at))
+"""
+_REMOVE_RUNS: LiteralString = """
+    SELECT remove_run(line.id, r.run, to_timestamp(r.said_ms / 1000.0), NULL, NULL)
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int8[])
+        AS r(organisation, site, line, run, said_ms)
+    JOIN organisation ON organisation.key = r.organisation
+    JOIN site ON site.organisation_id = organisation.id AND site.key = r.site
+    JOIN line ON line.site_id = site.id AND line.key = r.line
+    ORDER BY r.organisation, r.site, r.line, r.run COLLATE "C"
 """
 _KNOWN: LiteralString = """
     SELECT organisation.key, site.key, line.key, NULL FROM line
@@ -69,7 +82,8 @@ def write_runs(
 ) -> list[tuple[int, QuarantineEntry]]:
     """Enter runs of known lines and products; the rest comes back for quarantine, a run at a time.
 
-    Each message stands beside its number, which comes back with what is refused of it.
+    A run that is said to be cancelled is removed, and what was said of it before stays out however late it comes. Each
+    message stands beside its number, which comes back with what is refused of it.
     """
     if not messages:
         return []
@@ -77,8 +91,7 @@ def write_runs(
     known = set(
         cursor.execute(_KNOWN, {"organisations": [o for o, _ in sites], "sites": [s for _, s in sites]}).fetchall()
     )
-    rows: dict[tuple[str, str, str, str], tuple[object, ...]] = {}
-    said_at: dict[tuple[str, str, str, str], int] = {}
+    latest: dict[tuple[str, str, str, str], tuple[int, RunSpan]] = {}
     refused = []
     for number, message in messages:
         place = (message.address.organisation, message.address.site)
@@ -90,13 +103,20 @@ def write_runs(
             else:
                 key, said = (*place, span.line, span.run), message.runs.sent_at
                 # One statement can't touch a row twice: the latest word about a run is the one that goes in.
-                if said >= said_at.get(key, said):
-                    said_at[key] = said
-                    rows[key] = (*key, span.state, span.product, span.order, span.start, span.end, said)
-    if rows:
-        # In one order for every collector, so that two of them never wait for each other.
-        ordered = [rows[key] for key in sorted(rows)]
-        cursor.execute(_UPSERT_RUNS, [list(column) for column in zip(*ordered, strict=True)])
+                if key not in latest or said >= latest[key][0]:
+                    latest[key] = (said, span)
+    # In one order for every collector, so that two of them never wait for each other.
+    ordered = [(key, *latest[key]) for key in sorted(latest)]
+    told = [
+        (*key, span.state, span.product, span.order, span.start, span.end, said)
+        for key, said, span in ordered
+        if not span.cancelled
+    ]
+    if told:
+        cursor.execute(_UPSERT_RUNS, [list(column) for column in zip(*told, strict=True)])
+    cancelled = [(*key, said) for key, said, span in ordered if span.cancelled]
+    if cancelled:
+        cursor.execute(_REMOVE_RUNS, [list(column) for column in zip(*cancelled, strict=True)])
     return refused
 
 

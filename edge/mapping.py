@@ -16,14 +16,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge.errors import EdgePermanentError, MappingError
+from schemas.cells import ISO
 from schemas.configuration import parse_configuration
 from schemas.durations import SpanMs
 from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
 from schemas.time_zones import ZoneName
 from schemas.topics import Key
-
-ISO = "iso"
-"""A time format: ISO 8601, with its offset, or without one if the mapping has a zone."""
 
 
 class Label(StrEnum):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from edge.local_time import NonexistentTimeError, place
-from edge.mapping import ISO, Label, MappedMeter, Mapping, Midnight
+from edge.mapping import Label, MappedMeter, Mapping, Midnight
 from edge.readings import Reading
+from schemas.cells import parse_number, parse_time, text_of
 from schemas.configuration import problems_in
+from schemas.local_time import NonexistentTimeError, place
 from schemas.resources import MeterKind
 
 LISTED = 100
@@ -143,7 +143,7 @@ def _long_cells(
     columns = mapping.long
     assert columns is not None  # noqa: S101 - the caller has looked
     for line, label, row in _labelled(header, rows, mapping, report):
-        cells = {name: _text(cell) for name, cell in zip(header, row, strict=False)}
+        cells = {name: text_of(cell) for name, cell in zip(header, row, strict=False)}
         key, unit = cells.get(columns.meter) or "", cells.get(columns.unit) or ""
         meter = meters.get(key)
         if meter is None:
@@ -178,7 +178,7 @@ def _labelled(
     for line, row in rows:
         report.rows += 1
         try:
-            label = _parse_time(row[column] if column < len(row) else None, mapping.time.format)
+            label = parse_time(row[column] if column < len(row) else None, mapping.time.format)
         except ValueError as error:
             report.skip(line, str(error))
             continue
@@ -212,7 +212,7 @@ def _readings(cells: Sequence[_Cell], mapping: Mapping, report: Report) -> Itera
             report.out_of_order += before is not None and not is_ambiguous and _naive(cell.label) < _naive(before.label)
         previous[cell.meter.meter] = _Previous(label=cell.label, at=at)
         try:
-            value = _parse_value(cell.value, mapping.decimal)
+            value = parse_number(cell.value, mapping.decimal)
         except ValueError as error:
             report.skip(cell.line, f"{cell.meter.meter}: {error}")
             continue
@@ -235,42 +235,6 @@ def _instant(
     except NonexistentTimeError as error:
         raise ValueError(str(error)) from error
     return placed.at, placed.is_ambiguous
-
-
-def _parse_time(cell: object, form: str) -> datetime:
-    if isinstance(cell, datetime):
-        return cell
-    if isinstance(cell, date):
-        return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001 - the zone is put on later, with its folds
-    text = _text(cell) or ""
-    if not text:
-        raise ValueError("the row has no time")
-    try:
-        if form == ISO:
-            return datetime.fromisoformat(text)
-        return datetime.strptime(text, form)  # noqa: DTZ007 - the zone is put on later, with its folds
-    except ValueError:
-        raise ValueError(f"time {text!r} is not of the form {form}") from None
-
-
-def _parse_value(cell: object, decimal: str) -> float:
-    if isinstance(cell, bool) or cell is None or (text := _text(cell)) is None or not text:
-        raise ValueError("there is no value")
-    # Python alone would take 1_000, nan and inf.
-    plain = text.replace(decimal, ".") if decimal != "." and isinstance(cell, str) else text
-    if isinstance(cell, str) and decimal != "." and "." in text:
-        raise ValueError(f"{text!r} is not a number with a decimal {decimal!r}")
-    try:
-        value = float(plain) if "_" not in plain else math.nan
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not a number")
-    return value
-
-
-def _text(cell: object) -> str | None:
-    return None if cell is None else str(cell).strip()
 
 
 def _naive(label: datetime) -> datetime:

@@ -109,6 +109,10 @@ class RunSpan(BaseModel):
     end: LikelyInstant | None = None
     product: Key | None = None
     order: Name | None = None
+    cancelled: Annotated[
+        bool,
+        Field(description="the run never was: what was said of it is taken back"),
+    ] = False
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

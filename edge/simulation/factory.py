@@ -56,7 +56,10 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineDesign:
-    """A production line: when it is manned, how it is planned and what it draws."""
+    """A production line: when it is manned, how it is planned and what it draws.
+
+    `recycled_content` is the share of its steel that was scrap before: little in cold-rolled sheet, most in bar.
+    """
 
     line: str
     name: str
@@ -65,6 +68,7 @@ class LineDesign:
     down_chance: float
     preheat_quarters: int
     setup_steel_kg_per_hour: float
+    recycled_content: float
     loads: dict[Flow, Load]
     recipes: tuple[Recipe, ...]
 
@@ -72,6 +76,7 @@ class LineDesign:
 PRICES_DKK = {"bracket": 19.0, "hinge": 17.0, "shaft": 84.0}
 """Revenue per good piece, prices of the base year."""
 PRODUCTS = tuple(PRICES_DKK)
+FAMILIES = {"bracket": "sheet parts", "hinge": "sheet parts", "shaft": "shafts"}
 
 SWITCH_WEEKDAYS = frozenset(range(1, 6))
 """Days on which a line switches product, once: the mix stays even, so a year's growth is the development's."""
@@ -84,6 +89,7 @@ PRESS = LineDesign(
     down_chance=0.35,
     preheat_quarters=2,
     setup_steel_kg_per_hour=12.0,
+    recycled_content=0.25,
     loads={
         Flow.ELECTRICITY: Load(closed=4.0, standby=16.0, changeover=18.0, running=20.0, preheat=12.0),
         Flow.AIR: Load(closed=12.0, standby=40.0, changeover=60.0, running=70.0, preheat=30.0),
@@ -117,6 +123,7 @@ FURNACE = LineDesign(
     down_chance=0.30,
     preheat_quarters=8,
     setup_steel_kg_per_hour=18.0,
+    recycled_content=0.85,
     loads={
         Flow.ELECTRICITY: Load(closed=3.0, standby=12.0, changeover=14.0, running=20.0, preheat=8.0),
         Flow.AIR: Load(closed=8.0, standby=20.0, changeover=30.0, running=45.0, preheat=5.0),

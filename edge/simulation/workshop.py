@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge.simulation.calendar import ONE_DAY, Day, days_between, midnight_ms
 from edge.simulation.development import development_on
+from edge.simulation.emissions import HourlyFactor, by_quarter, grid_factors, hourly
 from edge.simulation.factory import LINES, ZONE
 from edge.simulation.flows import SiteFlows, simulate
 from edge.simulation.meters import STEPS_PER_UNIT, VENTILATION, quantities, site_model
@@ -75,7 +76,8 @@ class Workshop:
         self.seed = seed
         self.start_ms = days[0].start_ms
         self.end_ms = days[-1].start_ms + days[-1].quarters * QUARTER_MS
-        self.base_year = days[0].date.year
+        self.first_day = days[0].date
+        self.base_year = self.first_day.year
         self._days = days
         self._flows = flows
         self._model = site_model()
@@ -83,9 +85,10 @@ class Workshop:
         self._spans = {plan.design.line: spans_of(plan) for plan in plans}
         by_meter = quantities(flows)
         self._consumption = {
-            key: by_meter[key] * (1.0 if meter.kind is MeterKind.RATE else meter.canonical_factor)
+            key: by_meter[key] * (1.0 if meter.kind is MeterKind.RATE else meter.to_canonical)
             for key, meter in self._meters.items()
         }
+        self._grid_factors = grid_factors(days, seed=seed)
         self._edges = {key: self._register_edges(key, by_meter[key]) for key in self._meters}
 
     def _register_edges(self, meter: str, quantity: Values) -> Values:
@@ -214,6 +217,10 @@ class Workshop:
             )
         return values
 
+    def grid_factors(self) -> list[HourlyFactor]:
+        """What a kilowatt-hour of the grid emitted in every hour: simulated, of the area DK1."""
+        return hourly(self._days, self._grid_factors)
+
     def truth(self, from_ms: int, to_ms: int) -> Truth:
         """What happened in [from, to), which must be edges of quarters. Raises ValueError."""
         if from_ms % QUARTER_MS or to_ms % QUARTER_MS or not self.start_ms <= from_ms < to_ms <= self.end_ms:
@@ -221,6 +228,7 @@ class Workshop:
         return measure_truth(
             self._flows,
             self._consumption,
+            by_quarter(self._grid_factors),
             first=self._quarter(from_ms),
             after=self._quarter(to_ms),
             from_ms=from_ms,

@@ -1,0 +1,1 @@
+"""Runs as programs, people and files tell them: put in, corrected, removed, with all that was said before kept."""
