@@ -86,6 +86,7 @@ def _advance(steps: Steps, rows: list[TupleRow] | None) -> Step | list[str]:
 
 def _steps(model: SiteModel) -> Steps:
     """What writes a model, knowing no connection: each step is answered with its rows. Ends with what is left over."""
+    before = _only((yield Step(statement=site_statements.MODEL_VERSION, values={})))
     organisation: dict[str, Any] = {"key": model.organisation.id, "name": model.organisation.name}
     yield Step(statement=site_statements.ORGANISATION, values=organisation)
     owner = _only((yield Step(statement=site_statements.ORGANISATION_ID, values=organisation)))
@@ -97,6 +98,7 @@ def _steps(model: SiteModel) -> Steps:
         "fiscal_year_start": model.site.fiscal_year_start,
         "shifts": Jsonb([shift.model_dump(mode="json") for shift in model.site.shifts]),
         "holidays": sorted(set(model.site.holidays)),
+        "grid_area": model.site.grid_area,
     }
     yield Step(statement=site_statements.SITE, values=place)
     site = _only((yield Step(statement=site_statements.SITE_ID, values=place)))
@@ -106,7 +108,7 @@ def _steps(model: SiteModel) -> Steps:
         meters=(yield Step(statement=site_statements.CHANGED_IN_USE, values=meters)) or [],
         products=(yield Step(statement=site_statements.PRODUCT_UNIT_IN_USE, values=products)) or [],
     )
-    groups = ("lines", "products", "agents", "meters", "virtual_meters")
+    groups = ("lines", "utilities", "products", "agents", "meters", "virtual_meters")
     keys = {group: [part.id for part in getattr(model, group)] for group in groups}
     _refuse_double_names((yield Step(statement=site_statements.NAMED_TWICE, values={"site": site, **keys})) or [])
     changed = [number for (number,) in (yield Step(statement=site_statements.CHANGED_RULES, values=meters)) or []]
@@ -115,6 +117,7 @@ def _steps(model: SiteModel) -> Steps:
         yield Step(statement=site_statements.TAKE_TURN, values={"turn": ROLLUP_TURN})
         yield Step(statement=site_statements.COMPUTE_AGAIN, values={"meters": changed})
     yield Step(statement=site_statements.LINES, values={"site": site, "parts": _parts(model, "lines")})
+    yield Step(statement=site_statements.UTILITIES, values={"site": site, "parts": _parts(model, "utilities")})
     yield Step(statement=site_statements.PRODUCTS, values=products)
     yield Step(statement=site_statements.AGENTS, values={"site": site, "parts": _parts(model, "agents")})
     yield Step(statement=site_statements.METERS, values=meters)
@@ -122,6 +125,7 @@ def _steps(model: SiteModel) -> Steps:
     yield Step(
         statement=site_statements.VIRTUAL_METERS, values={"site": site, "parts": _parts(model, "virtual_meters")}
     )
+    yield Step(statement=site_statements.LOOK_AT_ATTRIBUTION, values={"site": site, "before": before})
     left_over = (yield Step(statement=site_statements.LEFT_OVER, values={"site": site, **keys})) or []
     return [f"{what} {key}" for what, key in left_over]
 
@@ -157,15 +161,15 @@ def _only(rows: list[TupleRow] | None) -> int:
 
 
 def _parts(model: SiteModel, group: str) -> Jsonb:
-    return Jsonb([part.model_dump(mode="json") for part in getattr(model, group)])
+    return Jsonb([part.model_dump(mode="json", by_alias=True) for part in getattr(model, group)])
 
 
 def _meters(model: SiteModel) -> list[dict[str, object]]:
     return [
         {
-            **meter.model_dump(mode="json"),
+            **meter.model_dump(mode="json", by_alias=True),
             "canonical_unit": meter.canonical_unit,
-            "canonical_factor": meter.canonical_factor,
+            "to_canonical": meter.to_canonical,
         }
         for meter in model.meters
     ]

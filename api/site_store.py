@@ -24,20 +24,22 @@ _KEY = re.compile(KEY_PATTERN)
 
 _ORGANISATION: LiteralString = "SELECT key AS id, name FROM organisation WHERE id = %s"
 _SITES: LiteralString = """
-SELECT key AS id, name, time_zone, fiscal_year_start, shifts, holidays
+SELECT key AS id, name, time_zone, fiscal_year_start, shifts, holidays, grid_area
 FROM site WHERE organisation_id = %(organisation)s AND key > %(after)s
 ORDER BY key LIMIT %(limit)s
 """
 _SITE: LiteralString = """
-SELECT id, key, name, time_zone, fiscal_year_start, shifts, holidays
+SELECT id, key, name, time_zone, fiscal_year_start, shifts, holidays, grid_area
 FROM site WHERE organisation_id = %(organisation)s AND key = %(site)s
 """
 _LINES: LiteralString = """
-SELECT key AS id, name FROM line WHERE site_id = %(site)s AND (%(key)s::text IS NULL OR key = %(key)s)
+SELECT key AS id, name, next, id AS number FROM line
+WHERE site_id = %(site)s AND (%(key)s::text IS NULL OR key = %(key)s)
 ORDER BY key
 """
+_UTILITIES: LiteralString = "SELECT key AS id, name, share FROM utility WHERE site_id = %s ORDER BY key"
 _PRODUCTS: LiteralString = """
-SELECT key AS id, name, unit, family, mass_kg FROM product
+SELECT key AS id, name, unit, family, mass_kg, price_dkk, co_products, id AS number FROM product
 WHERE site_id = %(site)s AND (%(key)s::text IS NULL OR key = %(key)s) ORDER BY key
 """
 _AGENTS: LiteralString = """
@@ -53,9 +55,11 @@ SELECT m.key AS id, m.name, agent.key AS agent, m.resource, m.unit, m.kind, m.ca
        parent.key AS parent, m.conversion, m.max_gap_ms AS max_gap, m.interval_ms AS interval,
        m.register_width, m.rated_maximum, m.dip_window_ms AS dip_window, m.frozen_after_ms AS frozen_after,
        m.cadence_ms AS cadence, m.accuracy_class, m.share, m.direction, m.watch_nights, m.canonical_unit,
-       m.canonical_factor, m.id AS number
+       m.to_canonical, m.id AS number, utility.key AS utility, product.key AS product, m.origin, m.recycled_content,
+       m.waste_code, m.treatment
 FROM meter AS m JOIN agent ON agent.id = m.agent_id
 LEFT JOIN line ON line.id = m.line_id LEFT JOIN meter AS parent ON parent.id = m.parent_id
+LEFT JOIN utility ON utility.id = m.utility_id LEFT JOIN product ON product.id = m.product_id
 WHERE m.site_id = %(site)s AND (%(key)s::text IS NULL OR m.key = %(key)s) ORDER BY m.key
 """
 
@@ -73,6 +77,7 @@ class SiteRow:
     fiscal_year_start: str = "01-01"
     shifts: Sequence[Mapping[str, Any]] = ()
     holidays: Sequence[date] = ()
+    grid_area: str | None = None
 
     @property
     def zone(self) -> ZoneInfo:
@@ -131,12 +136,18 @@ def place_of(site: SiteRow) -> dict[str, Any]:
         "fiscal_year_start": site.fiscal_year_start,
         "shifts": site.shifts,
         "holidays": site.holidays,
+        "grid_area": site.grid_area,
     }
 
 
 async def lines(connection: Connection, site: SiteRow, key: str | None = None) -> list[DictRow]:
     """Lines of the site by key, or the one with this key."""
     return await fetch_all(connection, _LINES, {"site": site.id, "key": key})
+
+
+async def utilities(connection: Connection, site: SiteRow) -> list[DictRow]:
+    """Utilities of the site by key, each with its rules."""
+    return await fetch_all(connection, _UTILITIES, [site.id])
 
 
 async def products(connection: Connection, site: SiteRow, key: str | None = None) -> list[DictRow]:

@@ -13,6 +13,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
+from collector.attribution_due import mark_rebuilt
 from collector.metering.neighbourhood import Stretch
 from collector.metering.sums import finish_quarters
 from collector.neighbourhoods import Horizon, compute_stretches
@@ -116,6 +117,7 @@ def rebuild(
             _compute_some(cursor, meters, progress, from_ms=from_ms, to_ms=to_ms)
         cursor.execute("ANALYZE rebuilt_consumption")
         cursor.execute(_DIFFERENT)
+        mark_rebuilt(cursor)
         cursor.execute(_DIFFERENT_EVENTS)
         counts = cursor.execute(_COUNT).fetchone() or (0, 0, 0, 0)
         for statement in (*_PUT_QUARTERS, *_PUT_EVENTS):

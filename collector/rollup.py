@@ -13,9 +13,11 @@ from typing import LiteralString
 import numpy as np
 import psycopg
 
+from collector.attribution_due import mark_due
 from collector.follower import LOOK_MS, Follower
 from collector.metering.neighbourhood import Neighbourhood, Stretch, floor_quarter
 from collector.metering.sums import finish_quarters, merge_sums
+from collector.metering.tables import Ints
 from collector.neighbourhoods import Horizon, compute_stretches
 from collector.pending import LONGEST_STRETCH_MS, merge_notes, take_pending
 from collector.prefetch import Prefetch
@@ -246,7 +248,9 @@ class RollUp:
         if not found:
             return 0
         meter, start, end = (np.array([getattr(n, name) for n in found]) for name in ("meter", "start", "end"))
-        clear_quarters(cursor, self._target, meter, start, np.minimum(end, follower.computed_to))
+        complete = np.minimum(end, follower.computed_to)
+        clear_quarters(cursor, self._target, meter, start, complete)
+        self._mark_due(cursor, meter, start, complete)
         sums = merge_sums(*(n.sums.select(n.sums.quarter < follower.computed_to) for n in found))
         table = finish_quarters(sums)
         put_quarters(cursor, self._target, table)
@@ -260,8 +264,14 @@ class RollUp:
         clear_quarters(cursor, self._target, again.meter, again.quarter, again.quarter + QUARTER_MS)
         put_quarters(cursor, self._target, again)
         put_quarters(cursor, self._target, fresh)
+        for table in (again, fresh):
+            self._mark_due(cursor, table.meter, table.quarter, table.quarter + QUARTER_MS)
         self._note_meters(cursor, follower)
         return written + len(fresh.meter) + len(again.meter)
+
+    def _mark_due(self, cursor: psycopg.Cursor, meter: Ints, from_ms: Ints, to_ms: Ints) -> None:
+        if self._target == LIVE:
+            mark_due(cursor, meter, from_ms, to_ms)
 
     def _note_meters(self, cursor: psycopg.Cursor, follower: Follower) -> None:
         if self._target != LIVE:

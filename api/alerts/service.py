@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 from tenacity import RetryCallState, Retrying, wait_exponential
 
 from api import quality_store
@@ -26,10 +24,10 @@ from api.database import Connection
 from api.problems import ProblemError
 from api.quality_loader import load_quality
 from api.site_store import SiteRow, find_site
+from api.turns import Turns
 
 _LOG = structlog.get_logger(__name__)
 _POLL_S = 2.0
-_RETRY_S = 5.0
 _AT_A_TIME = 20
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 15.0, 3600.0
 _LATELY = timedelta(hours=1)
@@ -67,38 +65,24 @@ class AlertService:
         self._settings = settings
         self._channels = {c.name: c for c in (channels_of(settings) if channels is None else channels)}
         self.metrics = AlertMetrics()
-        self._is_stopping = threading.Event()
-        self._problem: str | None = "not connected to the database yet"
+        self._turns = Turns(settings.database_url.get_secret_value(), self.turn, name="alerts", poll_s=_POLL_S)
         self._failing: dict[str, str] = {}
 
     def run(self) -> None:
         """Work until `stop` is called. A database that is away, or has not the schema yet, is tried again."""
         try:
-            asyncio.run(self._run())
+            self._turns.run()
         finally:
             for channel in self._channels.values():
                 channel.close()
 
     def stop(self) -> None:
         """Finish what is at hand and end. Safe from a signal handler, before `run`, and twice."""
-        self._is_stopping.set()
+        self._turns.stop()
 
     def problems(self) -> list[str]:
         """What keeps alerts from being seen or told, in plain words; empty when all is well."""
-        return [*([self._problem] if self._problem else []), *self._failing.values()]
-
-    async def _run(self) -> None:
-        while not self._is_stopping.is_set():
-            try:
-                async with await _connect(self._settings) as connection:
-                    self._problem = None
-                    while not self._is_stopping.is_set():
-                        if not await self.turn(connection):
-                            await self._pause(_POLL_S)
-            except psycopg.Error as error:
-                self._problem = f"the database: {str(error).strip()}"
-                _LOG.warning("the database refuses, trying again", action="alerts", error=str(error).strip())
-                await self._pause(_RETRY_S)
+        return [*([self._turns.problem] if self._turns.problem else []), *self._failing.values()]
 
     async def turn(self, connection: Connection) -> bool:
         """Look at one site that is due, and try what waits to be told. Whether there was anything to do."""
@@ -140,12 +124,6 @@ class AlertService:
                 await store.delivered(connection, row["id"])
         return len(taken)
 
-    async def _pause(self, seconds: float) -> None:
-        for _ in range(max(1, round(seconds / 0.1))):
-            if self._is_stopping.is_set():
-                return
-            await asyncio.sleep(0.1)
-
 
 async def check_site(
     connection: Connection, site: SiteRow, settings: AlertSettings, *, channels: Sequence[str]
@@ -176,15 +154,3 @@ def wait_after(attempts: int) -> timedelta:
 
 def _look_back(site: SiteRow, now: datetime) -> Period:
     return Period(start=now - LOOK_BACK, end=now, zone=site.zone)
-
-
-async def _connect(settings: AlertSettings) -> Connection:
-    return await psycopg.AsyncConnection.connect(
-        settings.database_url.get_secret_value(),
-        autocommit=True,
-        row_factory=dict_row,
-        application_name="afkobling-alerts",
-        connect_timeout=10,
-        keepalives_idle=10,
-        options="-c timezone=UTC -c statement_timeout=60000",
-    )

@@ -8,9 +8,18 @@ from enum import StrEnum
 
 import numpy as np
 
+from api.indicators.carbon import Matched
 from api.indicators.splitting import Bools, Ints
 from schemas.resources import Direction, Resource
-from schemas.site import Share
+from schemas.sharing import Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruled:
+    """A share that holds from the quarter `since` (its number) on, until the next one of its kind does."""
+
+    since: int
+    share: Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +27,8 @@ class Flow:
     """One meter and its consumption over the grid, in billionths of `unit`.
 
     `measured`, `estimated` and `covered_ms` have one number a quarter; `present` tells in which quarters there is a
-    row at all: a missing one is not zero.
+    row at all: a missing one is not zero. `rules` share it out in the order of time; `share` is one for all time.
+    `location` and `market` are the factors of what it counts, None where nothing is emitted for it.
     """
 
     meter: str
@@ -26,9 +36,14 @@ class Flow:
     unit: str
     carrier: str | None = None
     line: str | None = None
+    utility: str | None = None
     parent: str | None = None
+    product: str | None = None
     direction: Direction = Direction.IMPORT
     share: Share | None = None
+    rules: tuple[Ruled, ...] = ()
+    location: Matched | None = None
+    market: Matched | None = None
     measured: Ints
     estimated: Ints
     covered_ms: Ints
@@ -38,6 +53,11 @@ class Flow:
     def sign(self) -> int:
         """What is exported is not used."""
         return -1 if self.direction is Direction.EXPORT else 1
+
+    @property
+    def shares(self) -> tuple[Ruled, ...]:
+        """Its rules, or its only one."""
+        return self.rules or (() if self.share is None else (Ruled(since=0, share=self.share),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +94,29 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A finding in the making: the quarters that it is about, and an amount for each of them."""
+
+    kind: FindingKind
+    flow: Flow
+    where: Bools
+    amount: Ints
+
+    def within(self, quarters: slice) -> Finding | None:
+        """What of it lies in these quarters of the grid; None: nothing does."""
+        where = self.where[quarters]
+        if not where.any():
+            return None
+        return Finding(
+            kind=self.kind,
+            meter=self.flow.meter,
+            quarters=int(where.sum()),
+            amount=int(self.amount[quarters][where].sum()),
+            unit=self.flow.unit,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
     """A flow as it counts in its parent: its own rows, and the sum of its parts where it has none.
 
@@ -92,7 +135,8 @@ class Tree:
     Exports and generation behind an import are no parts of it: they are taken off it and added to it (`feeds`).
     """
 
-    def __init__(self, flows: Sequence[Flow]) -> None:
+    def __init__(self, flows: Sequence[Flow], utilities: Mapping[str, Sequence[Ruled]] | None = None) -> None:
+        self._utilities = utilities or {}
         self.flows = {flow.meter: flow for flow in flows}
         self._children: dict[str, list[Flow]] = {}
         for flow in flows:
@@ -102,12 +146,13 @@ class Tree:
     def is_key(self, flow: Flow) -> bool:
         """Whether it only tells how its parent is shared out."""
         parent = self.flows.get(flow.parent or "")
-        return (
-            parent is not None
-            and parent.share is not None
-            and flow.meter in parent.share.keys.values()
-            and flow.direction is parent.direction
-        )
+        if parent is None or flow.direction is not parent.direction:
+            return False
+        return any(flow.meter in ruled.share.keys.values() for ruled in self.rules(parent))
+
+    def rules(self, flow: Flow) -> Sequence[Ruled]:
+        """What shares a flow out that is on no line: its utility's rules, or its own."""
+        return self._utilities.get(flow.utility, ()) if flow.utility is not None else flow.shares
 
     def parts(self, flow: Flow) -> list[Flow]:
         """The nearest meters below that are shared out themselves. Scrap is no part of what was good."""
@@ -157,21 +202,30 @@ class Tree:
             waiting += self.parts(flow)
         return found
 
-    def used(self, root: Flow, whole: Mapping[str, Whole]) -> Amount:
-        """What of a root is used: its whole, and what is generated behind it where anything is known of that place."""
-        used = Amount(int(whole[root.meter].measured.sum()), int(whole[root.meter].estimated.sum()))
+    def used(self, root: Flow, whole: Mapping[str, Whole]) -> tuple[Ints, Ints]:
+        """What of a root is used, (measured, estimated) by quarter: its whole, and what is generated behind it where
+        anything is known of that place.
+        """
+        measured, estimated = root.sign * whole[root.meter].measured, root.sign * whole[root.meter].estimated
         if root.direction is Direction.EXPORT:
-            return Amount(-used.measured, -used.estimated)
+            return measured, estimated
         waiting = [root]
         while waiting:
             flow = waiting.pop()
             known = whole[flow.meter].present
             for feed in self.feeds(flow):
                 if feed.direction is Direction.GENERATION:
-                    made = whole[feed.meter]
-                    used += Amount(int(made.measured[known].sum()), int(made.estimated[known].sum()))
+                    measured = measured + np.where(known, whole[feed.meter].measured, 0)
+                    estimated = estimated + np.where(known, whole[feed.meter].estimated, 0)
             waiting += self.parts(flow)
-        return used
+        return measured, estimated
+
+    def below(self, root: Flow) -> list[Flow]:
+        """A root and all that is shared out as a part of it, the root first."""
+        found = [root]
+        for flow in found:
+            found += self.parts(flow)
+        return found
 
     def roots(self) -> list[Flow]:
         """Meters that are no part of another one of the same kind."""
@@ -180,7 +234,7 @@ class Tree:
 
 
 def rest(
-    flow: Flow, parts: Sequence[Whole], findings: list[Finding], feeds: Sequence[tuple[int, Whole]] = ()
+    flow: Flow, parts: Sequence[Whole], marks: list[Mark], feeds: Sequence[tuple[int, Whole]] = ()
 ) -> tuple[Ints, Ints]:
     """What is left of a flow for itself, (measured, estimated) by quarter: with its feeds, each by its sign.
 
@@ -210,12 +264,5 @@ def rest(
         (FindingKind.SILENT_WHOLE, orphaned),
     ):
         if where.any():
-            findings.append(find(kind, flow, where, total))
+            marks.append(Mark(kind=kind, flow=flow, where=where, amount=total))
     return total - estimated, estimated
-
-
-def find(kind: FindingKind, flow: Flow, where: Bools, total: Ints) -> Finding:
-    """A finding about the quarters of a flow that `where` marks, with the sum of `total` over them."""
-    return Finding(
-        kind=kind, meter=flow.meter, quarters=int(where.sum()), amount=int(total[where].sum()), unit=flow.unit
-    )

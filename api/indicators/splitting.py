@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 MAX_WEIGHT_SUM = 2**31 - 1
 """Weights of one split may sum to this, so that a product of two of them still fits 64 bits."""
@@ -29,8 +30,11 @@ def split(amount: Ints, weights: Ints) -> Ints:
     Weights are not negative, and no row is all zero. Weights too large for exact work lose their last bits, which
     moves a part by less than one in a thousand million.
     """
-    fitted = fit(weights)
-    upto = np.cumsum(fitted, axis=1)
+    return split_at(amount, np.cumsum(fit(weights), axis=1))
+
+
+def split_at(amount: Ints, upto: Ints) -> Ints:
+    """The same for many amounts by one set of weights: `upto` are the running sums of fitted weights by row."""
     marks = cut(amount[:, None], upto=upto, of=upto[:, -1:])
     return np.diff(marks, axis=1, prepend=np.int64(0))
 

@@ -16,16 +16,19 @@ from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
+from api.formats import TableRoute
 from api.offers import parse_offers, with_offered_settings
 from api.problems import ProblemError
 from api.site_model import apply_checked_site_model, check_site_model
 from api.site_store import OwnSite
 from schemas.calendar import Shift
+from schemas.circularity import Origin
 from schemas.resources import Direction, MeterKind, Resource
-from schemas.site import Agent, Line, Meter, Product, Share, SiteModel
+from schemas.sharing import Share
+from schemas.site import Agent, CoProducts, Line, Meter, Product, SiteModel
 from schemas.virtual_meters import VirtualMeter
 
-router = APIRouter(prefix="/v1", tags=["site model"])
+router = APIRouter(prefix="/v1", tags=["site model"], route_class=TableRoute)
 
 
 class Named(Answer):
@@ -40,16 +43,27 @@ class SiteAnswer(Named):
     fiscal_year_start: Annotated[str, Field(description="month and day, as in 07-01")]
     shifts: list[Shift]
     holidays: Annotated[list[date], Field(description="days on which no shift begins")]
+    grid_area: Annotated[str | None, Field(description="the area of the grid whose factors hold here, as in DK1")]
+
+
+class LineAnswer(Named):
+    next: Annotated[str | None, Field(description="the line to which its output goes on")]
+
+
+class UtilityAnswer(Named):
+    share: Share | list[Share]
 
 
 class ProductAnswer(Named):
     unit: str
     family: str | None
     mass_kg: float | None
+    price_dkk: float | None
+    co_products: CoProducts | None
 
 
 class MeterAnswer(Named):
-    """A meter; spans in milliseconds. `canonical_factor`: canonical units for one of `unit` (a rate's: an hour)."""
+    """A meter; spans in milliseconds. `to_canonical`: canonical units for one of `unit` (a rate's: an hour)."""
 
     agent: str
     resource: Resource
@@ -67,11 +81,17 @@ class MeterAnswer(Named):
     frozen_after: int | None
     cadence: int | None
     accuracy_class: float | None
-    share: Share | None
+    share: Share | list[Share] | None
     direction: Direction
     watch_nights: bool
+    utility: str | None
+    product: Annotated[str | None, Field(description="what a production meter counts, whatever the run")]
+    origin: Origin | None
+    recycled_content: float | None
+    waste_code: str | None
+    treatment: str | None
     canonical_unit: str
-    canonical_factor: float
+    to_canonical: float
 
 
 class VirtualMeterAnswer(Named):
@@ -125,16 +145,22 @@ async def site(site: OwnSite) -> Response:
     return reply(SiteAnswer(**site_store.place_of(site)))
 
 
-@router.get("/sites/{site}/lines", response_model=Page[Named])
+@router.get("/sites/{site}/lines", response_model=Page[LineAnswer])
 async def lines(site: OwnSite, connection: Database) -> Response:
     """The site's lines."""
-    return reply(_whole([Named(**row) for row in await site_store.lines(connection, site)]))
+    return reply(_whole([LineAnswer(**row) for row in await site_store.lines(connection, site)]))
 
 
-@router.get("/sites/{site}/lines/{line}", response_model=Named)
+@router.get("/sites/{site}/lines/{line}", response_model=LineAnswer)
 async def line(line: str, site: OwnSite, connection: Database) -> Response:
     """One line."""
-    return reply(Named(**site_store.only(await site_store.lines(connection, site, line), "line")))
+    return reply(LineAnswer(**site_store.only(await site_store.lines(connection, site, line), "line")))
+
+
+@router.get("/sites/{site}/utilities", response_model=Page[UtilityAnswer])
+async def utilities(site: OwnSite, connection: Database) -> Response:
+    """What several lines are served by, and how it is shared out."""
+    return reply(_whole([UtilityAnswer(**row) for row in await site_store.utilities(connection, site)]))
 
 
 @router.get("/sites/{site}/products", response_model=Page[ProductAnswer])
@@ -228,6 +254,7 @@ async def whole_model(site: site_store.SiteRow, connection: Database) -> SiteMod
             "organisation": await site_store.organisation(connection, site.organisation_id),
             "site": site_store.place_of(site),
             "lines": [_fields(row, Line) for row in await site_store.lines(connection, site)],
+            "utilities": await site_store.utilities(connection, site),
             "products": [_fields(row, Product) for row in await site_store.products(connection, site)],
             "agents": [_fields(row, Agent) for row in await site_store.agents(connection, site)],
             "meters": [_fields(row, Meter) for row in await site_store.meters(connection, site)],

@@ -1,0 +1,126 @@
+"""From the database to an attribution: quarters, runs and factors of a stretch of time, laid out for the maths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+
+from api import consumption_store, factor_store, runs_store
+from api.attribution.model import Model, ruled
+from api.calendar.clock import Period
+from api.consumption_store import Columns
+from api.database import Connection
+from api.indicators.attribution import attribute_spans
+from api.indicators.carbon import Basis, Factor, Matched, match
+from api.indicators.flows import Flow
+from api.indicators.lines import Grid, Run
+from api.indicators.parts import Attribution, Metered
+from api.indicators.splitting import Ints
+from schemas.quantities import QUARTER_MS
+from schemas.resources import Direction, Resource, RunState
+
+Rows = np.ndarray[Any, np.dtype[np.intp]]
+
+
+async def compute(
+    connection: Connection, model: Model, edges: Sequence[datetime], *, by_run: bool
+) -> list[Attribution | None]:
+    """Share out what was used between each edge and the next: the quarters that begin there; None where there is none.
+
+    `by_run` tells parts and hours of each run apart.
+    """
+    period = Period(start=edges[0], end=edges[-1], zone=model.site.zone)
+    marks = [-(-_ms(edge) // QUARTER_MS) for edge in edges]
+    if marks[0] == marks[-1]:
+        return [None] * (len(edges) - 1)
+    starts = [mark - marks[0] for mark, following in pairwise(marks) if following > mark]
+    grid = Grid(first=marks[0], count=marks[-1] - marks[0], starts=tuple(starts))
+    columns = await consumption_store.columns(connection, [m["number"] for m in model.meters.values()], period)
+    rows = await runs_store.runs(connection, model.site.id, period)
+    rows += await runs_store.next_running(connection, model.site.id, period.end)
+    factors = await factor_store.load(connection, model.site, period)
+
+    def work() -> list[Attribution]:
+        runs = [_run(row, by_run=by_run) for row in rows]
+        return attribute_spans(grid, _flows(grid, model, columns, factors), runs, model.places)
+
+    # Arithmetic of up to a second: other requests go on meanwhile.
+    found = iter(await run_in_threadpool(work))
+    return [next(found) if following > mark else None for mark, following in pairwise(marks)]
+
+
+def days_of(day: Attribution) -> Iterator[Metered]:
+    """What meters counted on one day, or a piece of it, with whether it is usable [METHODS §1: more than half]."""
+    for one in day.metered:
+        yield replace(one, usable_days=int(one.covered_ms * 2 > day.grid.length_ms))
+
+
+def _flows(grid: Grid, model: Model, columns: Columns, factors: Sequence[Factor]) -> list[Flow]:
+    order = np.argsort(columns["meter_id"], kind="stable")
+    numbers = columns["meter_id"][order]
+    matched: dict[tuple[str | None, str], tuple[Matched, Matched]] = {}
+    flows = []
+    for meter in model.meters.values():
+        low, high = np.searchsorted(numbers, [meter["number"], meter["number"] + 1])
+        flow = _flow(grid, meter, columns, order[low:high], model)
+        of = flow.carrier, flow.unit
+        if of not in matched:
+            area = model.site.grid_area
+            location, market = (
+                match(grid, factors, carrier=of[0], area=area, basis=basis, unit=of[1]) for basis in Basis
+            )
+            matched[of] = location, market
+        # All energy is asked for its factor; of water, material and waste only what has one.
+        if flow.resource is Resource.ENERGY or (flow.resource is not Resource.PRODUCTION and matched[of][0].ids):
+            flow = replace(flow, location=matched[of][0], market=matched[of][1])
+        flows.append(flow)
+    return flows
+
+
+def _flow(grid: Grid, meter: Mapping[str, Any], columns: Columns, rows: Rows, model: Model) -> Flow:
+    where = columns["quarter"][rows] - grid.first
+
+    def spread(name: str) -> Ints:
+        full = np.zeros(grid.count, np.int64)
+        full[where] = columns[name][rows]
+        return full
+
+    present = np.zeros(grid.count, np.bool_)
+    present[where] = True
+    return Flow(
+        meter=meter["id"],
+        resource=Resource(meter["resource"]),
+        unit=meter["canonical_unit"],
+        carrier=meter["carrier"],
+        line=meter["line"],
+        utility=meter["utility"],
+        parent=meter["parent"],
+        product=meter["product"],
+        direction=Direction(meter["direction"]),
+        rules=ruled(meter["share"], model.site.zone),
+        measured=spread("measured"),
+        estimated=spread("estimated"),
+        covered_ms=spread("covered_ms"),
+        present=present,
+    )
+
+
+def _run(row: Mapping[str, Any], *, by_run: bool) -> Run:
+    return Run(
+        line=row["line"],
+        state=RunState(row["state"]),
+        product=row["product"],
+        start_ms=_ms(row["start_at"]),
+        end_ms=_ms(row["until"]),
+        number=row["id"] if by_run else 0,
+    )
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
