@@ -1,190 +1,140 @@
-"""Whether the site decouples."""
+"""Whether an organisation, a site, a line, a product family or a product decouples."""
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import APIRouter, Query
-from pydantic import Field
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from api import decoupling_report
-from api.database import Database
-from api.decoupling_report import Made, Used
-from api.driver_store import Driver
-from api.exact_json import Answer, Number, exact, ratio, reply
-from api.indicators.decoupling import ElasticityState, State, Verdict
-from api.indicators.flows import Amount
-from api.indicators.intensity import estimated_share
-from api.periods import parse_days
-from api.routes.indicators import QuantityAnswer, amount_answer, share_answer
-from api.site_store import OwnSite
-from schemas.resources import Resource
+from api import site_store
+from api.auth import SignedIn
+from api.calendar.buckets import Calendar
+from api.database import Connection, Database
+from api.decoupling.answers import DecouplingAnswer
+from api.decoupling.organisation import organisation_report
+from api.decoupling.places import Level
+from api.decoupling.questions import (
+    INDICATOR_NAMES,
+    Question,
+    parse_indicators,
+    parse_periods,
+    parse_rolling,
+)
+from api.decoupling.report import report
+from api.decoupling.telling import answer
+from api.exact_json import reply
+from api.formats import TableRoute
+from api.indicators.drivers import Driver
+from api.periods import NAMED
+from api.problems import bad_value
+from api.site_store import OwnSite, SiteRow
 
-router = APIRouter(prefix="/v1/sites/{site}", tags=["indicators"])
-
-IndicatorName = Literal["energy", "water", "material", "waste"]
-
-
-class DriverPeriod(Answer):
-    """One driver over one period; `value` is null when `problem` says why."""
-
-    start: Annotated[date, Field(alias="from")]
-    end: Annotated[date, Field(alias="to")]
-    value: Number | None
-    unit: str | None
-    price_year: int | None
-    problem: str | None
-
-
-class DriverAnswer(Answer):
-    name: Driver
-    base: DriverPeriod
-    period: DriverPeriod
-
-
-class PressurePeriod(Answer):
-    """What was used in one period. `usable_days`: share of days more than half measured, of the worst meter."""
-
-    quantity: QuantityAnswer | None
-    coverage: Number
-    usable_days: Number
-    estimated_share: Number | None
-
-
-class MonthAnswer(Answer):
-    """A whole month. Indices: quantity a day, the base period's being 100; null where there is no value."""
-
-    start: Annotated[date, Field(alias="from")]
-    end: Annotated[date, Field(alias="to")]
-    pressure: Number | None
-    driver: Number | None
-
-
-class Growth(Answer):
-    """Of the whole, 0.05 being 5 %. `low`, `high`: the estimated part may be off by half, in the worst combination."""
-
-    pressure: Number | None
-    driver: Number | None
-    low: Number | None
-    high: Number | None
-
-
-class IndicatorAnswer(Answer):
-    """One indicator judged. What can't be told is null, and `reason` or `sentence` says why."""
-
-    indicator: Resource
-    unit: str
-    meters: list[str]
-    base: PressurePeriod
-    period: PressurePeriod
-    growth: Growth
-    state: State
-    reason: str | None
-    possible_states: list[State]
-    elasticity: Number | None
-    elasticity_state: ElasticityState | None
-    oecd_factor: Number | None
-    coverage: Annotated[Number, Field(description="that of the worse period")]
-    estimated_share: Number | None
-    verdict: Verdict | None
-    would_settle: list[str]
-    sentence: str
-    sentence_da: str
-    series: list[MonthAnswer]
-
-
-class DecouplingAnswer(Answer):
-    driver: DriverAnswer
-    items: list[IndicatorAnswer]
-    next: None = None
-
+router = APIRouter(tags=["indicators"], route_class=TableRoute)
 
 _DAY = "a date, 2026-01-31"
+_MOST_SITES = 1000
 
 
-@router.get("/decoupling", response_model=DecouplingAnswer)
+class Asked:
+    """The parameters that both addresses take."""
+
+    def __init__(  # noqa: PLR0917 - FastAPI reads them from the signature
+        self,
+        base: Annotated[str | None, Query(max_length=40, description=f"the base period: {NAMED}")] = None,
+        base_from: Annotated[str | None, Query(max_length=40, description=f"or its first day: {_DAY}")] = None,
+        base_to: Annotated[str | None, Query(max_length=40, description="and the first day after it")] = None,
+        period: Annotated[str | None, Query(max_length=40, description=f"the period: {NAMED}")] = None,
+        start: Annotated[
+            str | None, Query(alias="from", max_length=40, description=f"or its first day: {_DAY}")
+        ] = None,
+        end: Annotated[str | None, Query(alias="to", max_length=40, description="and the first day after it")] = None,
+        driver: Driver = Driver.REVENUE,
+        indicator: Annotated[
+            list[str] | None,
+            Query(max_length=len(INDICATOR_NAMES), description=f"of {', '.join(INDICATOR_NAMES)}; none: all"),
+        ] = None,
+        price_index: Annotated[str | None, Query(max_length=100, description="what deflates money")] = None,
+        rolling: Annotated[int | None, Query(description="also judge trailing windows of so many months")] = None,
+        series: Annotated[bool | None, Query(description="indices by month; default: of a site only")] = None,
+    ) -> None:
+        self.base, self.base_span = base, (base_from, base_to)
+        self.period, self.span = period, (start, end)
+        self.driver = driver
+        self.indicator = indicator
+        self.price_index = price_index
+        self.rolling = rolling
+        self.series = series
+
+    def question(self, calendar: Calendar, level: Level, keys: list[str] | None = None) -> Question:
+        """As the report takes it. Raises a 422 problem."""
+        base, period = parse_periods(
+            calendar, base=self.base, base_span=self.base_span, period=self.period, span=self.span
+        )
+        return Question(
+            base=base,
+            period=period,
+            driver=self.driver,
+            indicators=parse_indicators(self.indicator),
+            level=level,
+            keys=keys,
+            price_index=self.price_index,
+            with_series=level is Level.SITE if self.series is None else self.series,
+            windows=parse_rolling(self.rolling, period, today=datetime.now(UTC).date()),
+        )
+
+
+@router.get("/v1/sites/{site}/decoupling", response_model=DecouplingAnswer)
 async def decoupling(
-    *,
     site: OwnSite,
     connection: Database,
-    base_from: Annotated[str, Query(max_length=40, description=f"first day of the base period: {_DAY}")],
-    base_to: Annotated[str, Query(max_length=40, description="first day after it")],
-    start: Annotated[str, Query(alias="from", max_length=40, description=f"first day of the period: {_DAY}")],
-    end: Annotated[str, Query(alias="to", max_length=40, description="first day after it")],
-    driver: Driver = Driver.REVENUE,
-    indicator: Annotated[list[IndicatorName] | None, Query(max_length=4, description="none: all")] = None,
+    asked: Annotated[Asked, Depends()],
+    level: Level = Level.SITE,
+    key: Annotated[
+        list[str] | None, Query(max_length=100, description="which lines, families or products; none: all")
+    ] = None,
 ) -> Response:
-    """Whether the site makes more while using less, by indicator, against a base period."""
-    found = await decoupling_report.report(
-        connection,
-        site,
-        base=parse_days("base_", base_from, base_to),
-        period=parse_days("", start, end),
-        driver=driver,
-        indicators=[r for r in decoupling_report.INDICATORS if not indicator or r.value in indicator],
-    )
-    return reply(
-        DecouplingAnswer(
-            driver=DriverAnswer(name=driver, base=_made(found.base), period=_made(found.period)),
-            items=[_indicator(item) for item in found.indicators],
-        )
-    )
+    """Whether the site, or its lines, product families or products, make more while using less, by indicator."""
+    return reply(await decoupling_answer(connection, site, asked.question(site.calendar, level, key)))
 
 
-def _indicator(item: decoupling_report.Indicator) -> IndicatorAnswer:
-    judgement = item.judgement
-    comparison = judgement.comparison if judgement else None
-    reason = item.reason.en if item.reason else comparison.reason if comparison else None
-    both = Amount(item.base.measured + item.period.measured, item.base.estimated + item.period.estimated)
-    return IndicatorAnswer(
-        indicator=item.resource,
-        unit=item.unit,
-        meters=item.meters,
-        base=_used(item.base),
-        period=_used(item.period),
-        growth=Growth(
-            pressure=ratio(comparison.pressure_growth) if comparison else None,
-            driver=ratio(comparison.driver_growth) if comparison else None,
-            low=ratio(judgement.growth_low) if judgement else None,
-            high=ratio(judgement.growth_high) if judgement else None,
-        ),
-        state=comparison.state if comparison else State.NOT_ASSESSABLE,
-        reason=reason,
-        possible_states=list(dict.fromkeys((*judgement.states, *judgement.daily_states))) if judgement else [],
-        elasticity=ratio(comparison.elasticity) if comparison else None,
-        elasticity_state=comparison.elasticity_state if comparison else None,
-        oecd_factor=ratio(comparison.oecd_factor) if comparison else None,
-        coverage=share_answer(min(item.base.coverage, item.period.coverage)),
-        estimated_share=ratio(estimated_share(both)),
-        verdict=judgement.verdict if judgement else None,
-        would_settle=[doubt.en for doubt in item.doubts],
-        sentence=item.sentence.en,
-        sentence_da=item.sentence.da,
-        series=[
-            MonthAnswer(start=m.first, end=m.end, pressure=ratio(m.pressure), driver=ratio(m.driver))
-            for m in item.series
-        ],
-    )
+@router.get("/v1/organisation/decoupling", response_model=DecouplingAnswer)
+async def organisation_decoupling(
+    caller: SignedIn, connection: Database, asked: Annotated[Asked, Depends()]
+) -> Response:
+    """Whether the organisation makes more while using less: the sum of its sites."""
+    sites = await sites_of(connection, organisation_id=caller.organisation_id, organisation=caller.organisation)
+    question = asked.question(calendar_of(sites, (asked.base, asked.period)), Level.ORGANISATION)
+    return reply(await organisation_answer(connection, sites, question, organisation_id=caller.organisation_id))
 
 
-def _used(used: Used) -> PressurePeriod:
-    amount = Amount(used.measured, used.estimated)
-    return PressurePeriod(
-        quantity=amount_answer(amount) if used.rows else None,
-        coverage=share_answer(used.coverage),
-        usable_days=share_answer(used.usable),
-        estimated_share=ratio(estimated_share(amount)),
-    )
+async def decoupling_answer(connection: Connection, site: SiteRow, question: Question) -> DecouplingAnswer:
+    """The answer about one site. Raises 404 and 422 problems."""
+    if question.level is Level.ORGANISATION:
+        raise bad_value("level", "an organisation is more than a site; ask /v1/organisation/decoupling")
+    return answer(await report(connection, site, question))
 
 
-def _made(made: Made) -> DriverPeriod:
-    return DriverPeriod(
-        start=made.days.first,
-        end=made.days.end,
-        value=None if made.value is None else exact(made.value),
-        unit=made.unit,
-        price_year=made.price_year,
-        problem=made.problem.en if made.problem else None,
-    )
+async def organisation_answer(
+    connection: Connection, sites: list[SiteRow], question: Question, *, organisation_id: int
+) -> DecouplingAnswer:
+    """The answer about all sites together. Raises 422 problems."""
+    return answer(await organisation_report(connection, sites, question, organisation_id=organisation_id))
+
+
+async def sites_of(connection: Connection, *, organisation_id: int, organisation: str) -> list[SiteRow]:
+    """All sites of an organisation."""
+    rows = await site_store.sites(connection, organisation_id=organisation_id, after="", limit=_MOST_SITES)
+    return [
+        await site_store.find_site(connection, row["id"], organisation_id=organisation_id, organisation=organisation)
+        for row in rows
+    ]
+
+
+def calendar_of(sites: list[SiteRow], names: tuple[str | None, ...]) -> Calendar:
+    """The calendar that names of periods are read by. Raises a 422 problem for a fiscal year that sites differ in."""
+    starts = {site.calendar.fiscal_year_start for site in sites}
+    if len(starts) > 1 and any(name is not None and "FY" in name.upper() for name in names):
+        raise bad_value("period", "the sites' fiscal years begin on different days; give the days themselves")
+    return Calendar(fiscal_year_start=next(iter(starts))) if len(starts) == 1 else Calendar()

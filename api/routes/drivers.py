@@ -1,76 +1,45 @@
-"""Driver values: the economic side of a site."""
+"""Driver values: the economic side of a site or an organisation, and the price indices that deflate it."""
 
 from __future__ import annotations
 
-from datetime import date
-from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api import driver_store
-from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
+from api.auth import SignedIn
+from api.cursor import CursorText, Limit, Page, decode_cursor
 from api.database import Database
-from api.driver_store import Driver
-from api.exact_json import Answer, ExactRoute, Instant, Number, reply
-from api.periods import EARLIEST, LATEST
-from api.site_store import OwnSite
+from api.driver_answers import (
+    DriverValueAnswer,
+    DriverValues,
+    PriceIndexAnswer,
+    PriceIndexValues,
+    Removed,
+    Saved,
+    driver_page,
+    price_index_page,
+    save_driver_values,
+    save_price_indices,
+)
+from api.driver_store import PARTS, Whose
+from api.exact_json import reply
+from api.formats import TableRoute
+from api.indicators.drivers import Driver
+from api.periods import parse_days
+from api.problems import bad_value
+from api.site_store import OwnSite, SiteRow
+from schemas.topics import KEY_PATTERN
 
-router = APIRouter(prefix="/v1/sites/{site}", tags=["driver values"], route_class=ExactRoute)
+router = APIRouter(prefix="/v1", tags=["driver values"], route_class=TableRoute)
 
-Day = Annotated[date, Field(ge=date(EARLIEST, 1, 1), le=date(LATEST, 12, 31))]
-
-
-class DriverValue(BaseModel):
-    """A driver over whole local days, `to` being the first day after. Money is in DKK at the prices of a year."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    driver: Driver
-    start: Annotated[Day, Field(alias="from")]
-    end: Annotated[Day, Field(alias="to")]
-    value: Annotated[Decimal, Field(max_digits=30, decimal_places=9)]
-    unit: Annotated[str, Field(pattern="^(DKK|pcs|kg)$")]
-    price_year: Annotated[int | None, Field(ge=EARLIEST, le=LATEST)] = None
-    source: Annotated[str, Field(min_length=1, max_length=200, description="where the number comes from")]
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        if self.start >= self.end:
-            raise ValueError("`to` is the first day after the span and must be after `from`")
-        if self.driver.is_money and (self.unit != "DKK" or self.price_year is None):
-            raise ValueError(f"{self.driver} is money: give unit DKK and the price_year of its prices")
-        if not self.driver.is_money and (self.unit == "DKK" or self.price_year is not None):
-            raise ValueError(f"{self.driver} is in pcs or kg, without a price_year")
-        return self
+_CURSOR = (str,) * 6
+Key = Annotated[str | None, Query(max_length=200)]
+Day = Annotated[str, Query(max_length=40)]
 
 
-class DriverValues(BaseModel):
-    """Values to add; one of the same driver and span is replaced."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    items: Annotated[list[DriverValue], Field(min_length=1, max_length=10_000)]
-
-
-class DriverValueAnswer(Answer):
-    driver: Driver
-    start: Annotated[date, Field(alias="from")]
-    end: Annotated[date, Field(alias="to")]
-    value: Number
-    unit: str
-    price_year: int | None
-    source: str
-    recorded_at: Instant
-
-
-class Saved(Answer):
-    saved: int
-
-
-@router.get("/driver-values", response_model=Page[DriverValueAnswer])
+@router.get("/sites/{site}/driver-values", response_model=Page[DriverValueAnswer])
 async def driver_values(
     site: OwnSite,
     connection: Database,
@@ -78,39 +47,95 @@ async def driver_values(
     limit: Limit = 1000,
     cursor: CursorText = None,
 ) -> Response:
-    """What is known, by driver and span."""
-    after = decode_cursor(cursor, str, str, str) if cursor else None
-    rows = await driver_store.page(connection, site, driver=driver, after=after, limit=limit + 1)
-    items = [
-        DriverValueAnswer(
-            driver=row["driver"],
-            start=row["from_date"],
-            end=row["to_date"],
-            value=row["value"],
-            unit=row["unit"],
-            price_year=row["price_year"],
-            source=row["source"],
-            recorded_at=row["recorded_at"],
-        )
-        for row in rows
-    ]
-    return reply(page_of(items, limit, lambda item: (item.driver.value, str(item.start), str(item.end))))
+    """What is known, by driver and span: of the site, and of its lines, product families and products."""
+    after = decode_cursor(cursor, *_CURSOR) if cursor else None
+    return reply(await driver_page(connection, whose_of(site), driver=driver, after=after, limit=limit))
 
 
-@router.put("/driver-values", response_model=Saved)
+@router.put("/sites/{site}/driver-values", response_model=Saved)
 async def put_driver_values(site: OwnSite, body: DriverValues, connection: Database) -> Response:
-    """Add or replace values, all or none. Spans of one driver must not overlap."""
-    values = [
-        {
-            "driver": item.driver,
-            "from_date": item.start,
-            "to_date": item.end,
-            "value": item.value,
-            "unit": item.unit,
-            "price_year": item.price_year,
-            "source": item.source,
-        }
-        for item in body.items
-    ]
-    await driver_store.save(connection, site, values)
-    return reply(Saved(saved=len(values)))
+    """Add or replace values, all or none. Spans of one driver of one place must not overlap."""
+    return reply(await save_driver_values(connection, whose_of(site), body.items))
+
+
+@router.delete("/sites/{site}/driver-values", response_model=Removed)
+async def delete_driver_values(
+    *,
+    site: OwnSite,
+    connection: Database,
+    driver: Driver,
+    start: Annotated[Day, Query(alias="from", max_length=40)],
+    end: Annotated[Day, Query(alias="to", max_length=40)],
+    line: Key = None,
+    family: Key = None,
+    product: Key = None,
+) -> Response:
+    """Take out the values of a driver whose spans lie inside these days: of the site, or of the one part named."""
+    whose = whose_of(site, line=line, family=family, product=product)
+    removed = await driver_store.remove(connection, whose, driver, parse_days("", start, end))
+    return reply(Removed(removed=removed))
+
+
+@router.get("/organisation/driver-values", response_model=Page[DriverValueAnswer])
+async def organisation_values(
+    caller: SignedIn,
+    connection: Database,
+    driver: Driver | None = None,
+    limit: Limit = 1000,
+    cursor: CursorText = None,
+) -> Response:
+    """What was given for the organisation as a whole, beside what its sites have."""
+    after = decode_cursor(cursor, *_CURSOR) if cursor else None
+    whose = Whose(organisation_id=caller.organisation_id)
+    return reply(await driver_page(connection, whose, driver=driver, after=after, limit=limit))
+
+
+@router.put("/organisation/driver-values", response_model=Saved)
+async def put_organisation_values(caller: SignedIn, body: DriverValues, connection: Database) -> Response:
+    """Add or replace values of the organisation as a whole, all or none."""
+    for i, item in enumerate(body.items):
+        for part in PARTS:
+            if getattr(item, part) is not None:
+                raise bad_value(f"items.{i}.{part}", "is a part of a site; give it at /v1/sites/{site}/driver-values")
+    return reply(await save_driver_values(connection, Whose(organisation_id=caller.organisation_id), body.items))
+
+
+@router.delete("/organisation/driver-values", response_model=Removed)
+async def delete_organisation_values(
+    *,
+    caller: SignedIn,
+    connection: Database,
+    driver: Driver,
+    start: Annotated[Day, Query(alias="from", max_length=40)],
+    end: Annotated[Day, Query(alias="to", max_length=40)],
+) -> Response:
+    """Take out the organisation's own values of a driver whose spans lie inside these days."""
+    whose = Whose(organisation_id=caller.organisation_id)
+    return reply(Removed(removed=await driver_store.remove(connection, whose, driver, parse_days("", start, end))))
+
+
+@router.get("/price-indices", response_model=Page[PriceIndexAnswer])
+async def price_indices(
+    caller: SignedIn,
+    connection: Database,
+    key: Annotated[str | None, Query(pattern=KEY_PATTERN)] = None,
+    limit: Limit = 1000,
+    cursor: CursorText = None,
+) -> Response:
+    """The organisation's price indices, by key and year."""
+    found = decode_cursor(cursor, str, int) if cursor else None
+    after = (found[0], found[1]) if found else None
+    return reply(await price_index_page(connection, caller.organisation_id, key=key, after=after, limit=limit))
+
+
+@router.put("/price-indices", response_model=Saved)
+async def put_price_indices(caller: SignedIn, body: PriceIndexValues, connection: Database) -> Response:
+    """Add or replace values of price indices, all or none."""
+    return reply(await save_price_indices(connection, caller.organisation_id, body.items))
+
+
+def whose_of(site: SiteRow, *, line: str | None = None, family: str | None = None, product: str | None = None) -> Whose:
+    """A site, or one part of it. Raises a 422 problem for several."""
+    if sum(part is not None for part in (line, family, product)) > 1:
+        raise bad_value("line", "give one of line, family and product at most")
+    return Whose(organisation_id=site.organisation_id, site_id=site.id, line=line, family=family, product=product)
