@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -17,15 +18,19 @@ import yaml
 from psycopg import sql
 from tqdm import tqdm
 
+from api.attribution.keeper import keep_due
 from api.site_model import apply_site_model
+from api.turns import connect
 from collector.backfill import backfill
 from collector.rollup_runner import roll_up_all
 from collector.settings import RollupSettings
 from deploy.commands.token import create_token
 from deploy.demo.client import Client
+from deploy.demo.factors import load_factors
 from deploy.demo.outcome import read_outcome
 from deploy.demo.parts import Parts, free_port
 from deploy.demo.scenario import Scenario
+from deploy.demo.truth_file import write_truth
 from deploy.migrate import migrate
 from deploy.stack import Endpoints, StackError, down, endpoints, on_database, up
 from edge.simulation.faults import Exchange
@@ -81,6 +86,9 @@ def run_demo(scenario: Scenario, options: Options, *, say: Callable[[str], None]
         with psycopg.connect(database_url) as connection:
             apply_site_model(connection, scenario.model)
         record_exchanges(database_url, scenario.exchanges)
+        if scenario.workshop is not None:
+            write_truth(database_url, scenario.model, scenario.workshop)
+            load_factors(database_url, scenario.model, scenario.workshop, until_ms=time.time_ns() // 1_000_000)
         sent = _load_history(database_url, scenario, say)
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="afkobling-demo-")))
         environment = {
@@ -167,11 +175,17 @@ def _load_history(database_url: str, scenario: Scenario, say: Callable[[str], No
 
         backfill(database_url, history.messages(), report=progress)
     done = roll_up_all(RollupSettings(database_url=database_url))
+    asyncio.run(_share_out(database_url))
     say(
         f"{history.sent:,} readings of history stored and rolled up into {done.quarters:,} quarters "
         f"in {time.monotonic() - started:.0f} s"
     )
     return history.sent
+
+
+async def _share_out(database_url: str) -> None:
+    async with await connect(database_url, name="demo") as connection:
+        await keep_due(connection)
 
 
 def _start_parts(parts: Parts, scenario: Scenario, servers: Endpoints, port: int) -> None:
@@ -195,6 +209,7 @@ def _start_parts(parts: Parts, scenario: Scenario, servers: Endpoints, port: int
         parts.start(_edge(agent), "edge", "run", "--config", str(config), *ending, may_end=scenario.is_finite)
     parts.start("collector", "collector", "run")
     parts.start("rollup", "rollup", "run")
+    parts.start("attribute", "attribute", "run")
     parts.start("api", "api", "run", "--port", str(port))
     if scenario.planted:
         parts.start("alerts", "alerts", "run")

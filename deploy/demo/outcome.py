@@ -9,10 +9,8 @@ from typing import Any
 
 from deploy.demo.client import Client
 from deploy.demo.scenario import Days, Scenario
-from edge.simulation.truth import Truth
+from edge.simulation.truth import ProductCo2, ProductTruth, Truth
 from schemas.resources import Resource
-
-_PER_PRODUCT = (Resource.ENERGY, Resource.WATER, Resource.MATERIAL, Resource.WASTE)
 
 
 def read_outcome(client: Client, scenario: Scenario, *, sent_in_history: int) -> dict[str, Any]:
@@ -27,13 +25,14 @@ def read_outcome(client: Client, scenario: Scenario, *, sent_in_history: int) ->
         "period": {"from": str(period.start), "to": str(period.end)},
         "driver": decoupling["driver"],
         "verdicts": {item["indicator"]: item["state"] for item in indicators},
+        "true_verdicts": dict(scenario.true_states),
         "sentences": {item["indicator"]: item["sentence"] for item in indicators},
         "evidence": [
             {
                 key: item[key]
                 for key in (
                     "indicator", "unit", "state", "reason", "verdict", "growth", "elasticity", "elasticity_state",
-                    "oecd_factor", "coverage", "estimated_share",
+                    "oecd_factor", "coverage", "estimated_share", "factor_share", "figure",
                 )
             }
             for item in indicators
@@ -51,25 +50,33 @@ def read_outcome(client: Client, scenario: Scenario, *, sent_in_history: int) ->
 def _intensity(client: Client, period: Days, truth: Truth | None) -> list[dict[str, Any]]:
     found = []
     for item in client.of_site("intensity", **_period(period))["items"]:
-        resource = Resource(item["resource"])
-        if resource not in _PER_PRODUCT:
-            continue
-        true = truth.products.get((item["product"], resource)) if truth else None
+        true = _true_of_product(truth, item["product"], item["indicator"]) if truth else None
         found.append(
             {
-                "product": item["product"],
-                "resource": item["resource"],
-                "unit": item["unit"],
-                "value": item["value"],
+                **{
+                    key: item[key]
+                    for key in ("product", "indicator", "resource", "unit", "value", "value_low", "value_high")
+                },
                 "truth": true.marginal_intensity if true else None,
-                "fully_loaded": item["fully_loaded"],
+                **{key: item[key] for key in ("fully_loaded", "fully_loaded_low", "fully_loaded_high")},
                 "fully_loaded_truth": true.fully_loaded_intensity if true else None,
-                "good": item["good"],
-                "coverage": item["coverage"],
-                "estimated_share": item["estimated_share"],
+                **{
+                    key: item[key]
+                    for key in ("good", "coverage", "estimated_share", "factor_share", "hourly_share", "figure")
+                },
             }
         )
     return found
+
+
+def _true_of_product(truth: Truth, product: str, indicator: str) -> ProductTruth | ProductCo2 | None:
+    match indicator:
+        case "co2_location":
+            return truth.co2["location"].products.get(product)
+        case "co2_market":
+            return truth.co2["market"].products.get(product)
+        case _:
+            return truth.products.get((product, Resource(indicator)))
 
 
 def _consumption(client: Client, scenario: Scenario) -> list[dict[str, Any]]:
@@ -104,13 +111,19 @@ def _sum(items: Sequence[dict[str, Any]], name: str) -> Decimal | None:
 
 
 def _ledger(client: Client, scenario: Scenario, *, sent_in_history: int) -> dict[str, Any]:
-    """Readings sent are counted by who sent them: the history's own count, and each agent's outbox."""
+    """Readings sent are counted by who sent them: the history's own count, and each agent's outbox.
+
+    Of a living factory that is a moment: some are on their way, and an agent whose last status is older than what came
+    of it has sent that at least.
+    """
     entries = client.get("/v1/ledger")["items"]
     history = scenario.history.epoch if scenario.history else None
     live = [entry for entry in entries if entry["epoch"] != history]
+    sent, received = sent_in_history + sum(e["sent"] for e in live), sum(e["readings"] for e in entries)
     return {
-        "sent": sent_in_history + sum(entry["sent"] for entry in live),
-        "received": sum(entry["readings"] for entry in entries),
+        "sent": sent,
+        "received": received,
+        "on_their_way": sent - received,
         "stored": sum(entry["stored"] for entry in entries),
         "repeated": sum(entry["repeated"] for entry in entries),
         "quarantined": sum(entry["quarantined"] for entry in entries),

@@ -13,7 +13,7 @@ from deploy.demo.history import CADENCE_MS, History
 from edge.mapping import load_mapping
 from edge.measurement_files import read_measurements
 from edge.simulation.faults import CLOCK_AHEAD_MS, SKEWED_AGENT, Exchange, FaultyWorkshop, Planted
-from edge.simulation.truth import Truth
+from edge.simulation.truth import Truth, true_co2_state, true_states
 from edge.simulation.workshop import DriverValue, Workshop, build_workshop
 from schemas.site import Agent, Meter, Organisation, Site, SiteModel
 
@@ -36,7 +36,8 @@ class Days:
 class Scenario:
     """One demo. `drivers` are the entries of each agent's edge.yaml; finite ones come to an end by themselves.
 
-    `span` is what consumption is summed over; `base` and `period` are compared.
+    `span` is what consumption is summed over; `base` and `period` are compared. `true_states` is what their verdicts
+    should be, by indicator.
     """
 
     model: SiteModel
@@ -49,6 +50,8 @@ class Scenario:
     history: History | None = None
     driver_values: Sequence[DriverValue] = field(default_factory=tuple)
     truth: Truth | None = None
+    true_states: Mapping[str, str] = field(default_factory=dict)
+    workshop: Workshop | None = None
     planted: Sequence[Planted] = ()
     exchanges: Sequence[Exchange] = ()
     clocks_ahead_ms: Mapping[str, int] = field(default_factory=dict)
@@ -65,7 +68,8 @@ def simulated(*, seed: int, now: datetime, with_faults: bool = False) -> Scenari
     workshop: Workshop = build_workshop(
         seed=seed, start=datetime(year - 2, 1, 1, tzinfo=zone), end=datetime(year + 1, 1, 1, tzinfo=zone)
     )
-    period = Days(start=date(year - 1, 1, 1), end=date(year, 1, 1))
+    base, period = Days(start=begin, end=date(year - 1, 1, 1)), Days(start=date(year - 1, 1, 1), end=date(year, 1, 1))
+    truths = tuple(workshop.truth(*days.instants_ms(zone)) for days in (base, period))
     now_ms = int(now.timestamp() * 1000)
     to_ms = now_ms // CADENCE_MS * CADENCE_MS
     faulty = FaultyWorkshop(workshop, at_ms=to_ms) if with_faults else None
@@ -89,7 +93,7 @@ def simulated(*, seed: int, now: datetime, with_faults: bool = False) -> Scenari
         },
         is_finite=False,
         span=period,
-        base=Days(start=begin, end=period.start),
+        base=base,
         period=period,
         history=History(
             workshop=faulty or workshop,
@@ -99,11 +103,21 @@ def simulated(*, seed: int, now: datetime, with_faults: bool = False) -> Scenari
             to_ms=to_ms,
         ),
         driver_values=[v for v in workshop.driver_values() if v.to_date <= now.astimezone(zone).date()],
-        truth=workshop.truth(*period.instants_ms(zone)),
+        truth=truths[1],
+        true_states=_true_states(*truths),
+        workshop=workshop,
         planted=faulty.planted if faulty else (),
         exchanges=faulty.exchanges if faulty else (),
         clocks_ahead_ms={SKEWED_AGENT: CLOCK_AHEAD_MS} if faulty else {},
     )
+
+
+def _true_states(base: Truth, period: Truth) -> dict[str, str]:
+    """By indicator, against revenue."""
+    found: dict[str, str] = {resource.value: state for resource, state in true_states(base, period, "revenue").items()}
+    for basis in base.co2:
+        found[f"co2_{basis}"] = true_co2_state(base, period, "revenue", basis)
+    return found
 
 
 def replay(path: Path, *, mapping: str | None) -> Scenario:

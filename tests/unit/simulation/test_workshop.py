@@ -84,10 +84,8 @@ def test_registers_tell_the_truth_to_a_step(workshop: Workshop) -> None:
     for meter in workshop.site_model().meters:
         if meter.kind is MeterKind.COUNTER:
             first, last = workshop.registers(meter.id, np.array([from_ms, to_ms]))
-            step = meter.canonical_factor / STEPS_PER_UNIT[meter.unit]
-            assert (last - first) * meter.canonical_factor == pytest.approx(
-                truth.consumption[meter.id], abs=1.01 * step
-            )
+            step = meter.to_canonical / STEPS_PER_UNIT[meter.unit]
+            assert (last - first) * meter.to_canonical == pytest.approx(truth.consumption[meter.id], abs=1.01 * step)
 
 
 def test_the_interval_meter_answers_at_interval_ends_and_adds_up(workshop: Workshop) -> None:
