@@ -17,13 +17,18 @@ from api.metrics import Meter
 from api.problems import Problem
 from api.routes import (
     alerts,
+    attribution,
     balance,
+    circularity,
     consumption,
+    decomposition,
     decoupling,
     drivers,
     events,
+    factors,
     facts,
-    indicators,
+    figures,
+    intensity,
     ledger,
     offers,
     page,
@@ -32,6 +37,7 @@ from api.routes import (
     quality,
     readings,
     replays,
+    runs,
     site,
 )
 from api.settings import ApiSettings
@@ -54,6 +60,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         pool = make_pool(settings)
         await pool.open(wait=False)
         app.state.pool = pool
+        _build_routes(app)
         try:
             yield
         finally:
@@ -86,11 +93,17 @@ def create_app(settings: ApiSettings) -> FastAPI:
         readings,
         consumption,
         production,
+        runs,
         balance,
         events,
+        factors,
         facts,
-        indicators,
+        intensity,
+        circularity,
+        attribution,
+        figures,
         decoupling,
+        decomposition,
         drivers,
         offers,
         replays,
@@ -101,3 +114,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
     ):
         app.include_router(part.router)
     return app
+
+
+def _build_routes(app: FastAPI) -> None:
+    """FastAPI builds a route's models when it first looks at it, which would fall to whoever asks first."""
+    for route in app.routes:
+        route.matches({"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []})

@@ -7,7 +7,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from api.event_store import Event
-from api.indicators.sentences import Text
+from api.indicators.wording import Text
 from schemas.events import Decision, EventKind, EventState
 from schemas.quantities import to_decimal
 from schemas.resources import MeterKind

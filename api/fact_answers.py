@@ -139,7 +139,7 @@ async def record_exchange(connection: Connection, site: SiteRow, record: Exchang
     latest = datetime.now(UTC) + _FURTHEST_AHEAD
     at = instant_of("at", record.at, site.zone, latest=latest, until="a year from now")
     for place in ("last_old", "first_new"):
-        check_range(place, getattr(record, place), unit=meter["unit"], factor=meter["canonical_factor"])
+        check_range(place, getattr(record, place), unit=meter["unit"], to_canonical=meter["to_canonical"])
     registers = {"last_old": record.last_old, "first_new": record.first_new}
     await fact_store.save(connection, EXCHANGES, [_fact(meter["number"], at, record, registers)])
     return await find_exchange(connection, site, fact_key(record.meter, at))
@@ -195,16 +195,16 @@ async def find_manual(connection: Connection, site: SiteRow, text: str) -> Manua
     return _manual(await _only_fact(connection, MANUAL_READINGS, site, "manual reading", text))
 
 
-async def exchange_page(connection: Connection, meters: Sequence[int], asked: AskedFacts) -> Page[ExchangeAnswer]:
+async def exchange_page(connection: Connection, asked: AskedFacts) -> Page[ExchangeAnswer]:
     """A page of records, the newest first."""
-    facts = await fact_store.page(connection, EXCHANGES, meters, asked)
+    facts = await fact_store.page(connection, EXCHANGES, asked)
     page = page_of(facts, asked.limit, _key)
     return Page(items=[_exchange(versions) for versions in page.items], next=page.next)
 
 
-async def manual_page(connection: Connection, meters: Sequence[int], asked: AskedFacts) -> Page[ManualAnswer]:
+async def manual_page(connection: Connection, asked: AskedFacts) -> Page[ManualAnswer]:
     """A page of manual readings, the newest first."""
-    facts = await fact_store.page(connection, MANUAL_READINGS, meters, asked)
+    facts = await fact_store.page(connection, MANUAL_READINGS, asked)
     page = page_of(facts, asked.limit, _key)
     return Page(items=[_manual(versions) for versions in page.items], next=page.next)
 
@@ -226,7 +226,7 @@ def _manual_fact(
     if reading.unit not in {None, meter["unit"]}:
         raise bad_value(f"{place}.unit", f"{reading.meter} is in {meter['unit']}; give the value in that, or its unit")
     at = instant_of(f"{place}.at", reading.at, site.zone, latest=latest, until="five minutes from now")
-    check_range(f"{place}.value", reading.value, unit=meter["unit"], factor=meter["canonical_factor"])
+    check_range(f"{place}.value", reading.value, unit=meter["unit"], to_canonical=meter["to_canonical"])
     return _fact(meter["number"], at, reading, {"value": reading.value})
 
 

@@ -81,8 +81,12 @@ ORDER BY v.at DESC, v.meter_id DESC, v.id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedFacts:
-    """Which facts are asked for: those of a period (None: of all time), beginning after a key (at, meter's number)."""
+    """Which facts are asked for: of these meters (by their numbers) and a period (None: of all time).
 
+    They begin after a key (at, meter's number).
+    """
+
+    meters: Sequence[int]
     start: datetime | None
     end: datetime | None
     after: tuple[datetime, int] | None
@@ -104,13 +108,11 @@ async def save(connection: Connection, table: FactTable, facts: Sequence[dict[st
     return {(row["meter_id"], row["at"]) for row in rows}
 
 
-async def page(
-    connection: Connection, table: FactTable, meters: Sequence[int], asked: AskedFacts
-) -> list[list[DictRow]]:
+async def page(connection: Connection, table: FactTable, asked: AskedFacts) -> list[list[DictRow]]:
     """Facts as asked for, newest first, one more than `limit` where there are more: of each all versions in order."""
     after_at, after_meter = asked.after or ("infinity", 0)
     values = {
-        "meters": list(meters),
+        "meters": list(asked.meters),
         "start": asked.start or "-infinity",
         "end": asked.end or "infinity",
         "at": after_at,
@@ -122,8 +124,8 @@ async def page(
 
 async def versions(connection: Connection, table: FactTable, meter_id: int, at: datetime) -> list[DictRow]:
     """All versions of one fact, oldest first; none where there is no such fact."""
-    asked = AskedFacts(start=at, end=at + timedelta(milliseconds=1), after=None, limit=1)
-    found = await page(connection, table, [meter_id], asked)
+    asked = AskedFacts(meters=[meter_id], start=at, end=at + timedelta(milliseconds=1), after=None, limit=1)
+    found = await page(connection, table, asked)
     return found[0] if found else []
 
 

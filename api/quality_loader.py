@@ -29,6 +29,7 @@ from api.quality.facts import (
 from api.quality.finding import Finding
 from api.quality.findings import find
 from api.quality.nights import NORM_NIGHTS
+from api.runs.facts import load_runs, load_worked_gaps
 from api.site_store import SiteRow
 from schemas.events import EventState
 from schemas.quantities import SCALE, to_canonical
@@ -75,6 +76,7 @@ async def _facts(connection: Connection, site: SiteRow, period: Period, *, known
     known = Period(start=period.start, end=max(known_to, period.start), zone=period.zone)
     days = _whole_days(known)
     meters = await _meters(connection, rows, known, days)
+    runs = await load_runs(connection, site, period)
     return SiteFacts(
         start=period.start,
         end=period.end,
@@ -91,6 +93,8 @@ async def _facts(connection: Connection, site: SiteRow, period: Period, *, known
             for row in await quality_store.quarantine(connection, site, start=period.start, end=period.end)
         ],
         rests=await _rests(connection, site, known),
+        runs=runs,
+        worked_gaps=await load_worked_gaps(connection, rows, runs, known),
         nights=await _nights(connection, site, rows, known),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 
@@ -75,7 +76,7 @@ SELECT * FROM (
 WHERE missing > 0 ORDER BY agent, epoch
 """
 _QUARANTINE: LiteralString = """
-SELECT agent, reason, count(*) AS entries, sum(readings)::int8 AS readings, min(received_at) AS first_at,
+SELECT agent, reason, count(*) AS messages, sum(readings)::int8 AS readings, min(received_at) AS first_at,
        max(received_at) AS last_at, (array_agg(detail ORDER BY id DESC))[1] AS detail
 FROM quarantine
 WHERE organisation = %(organisation)s AND site = %(site_key)s AND replayed_at IS NULL
@@ -101,6 +102,38 @@ FROM (
 ) AS q
 GROUP BY meter_id, day ORDER BY meter_id, day
 """
+
+# The usual quarter of each meter while its line is idle and while it runs; only quarters wholly within count.
+_LEVELS: LiteralString = """
+SELECT s.meter AS meter_id, s.is_running, percentile_cont(0.5) WITHIN GROUP (ORDER BY c.measured) AS level
+FROM unnest(%(meters)s::int[], %(running)s::bool[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+    AS s (meter, is_running, start_at, end_at)
+JOIN consumption AS c ON c.meter_id = s.meter AND c.quarter >= s.start_at AND c.quarter <= s.end_at - interval '15 min'
+                     AND c.estimated = 0 AND c.covered_ms = 900000
+GROUP BY s.meter, s.is_running HAVING count(*) >= %(fewest)s
+"""
+# Of each stretch of a line how many quarters there were in which one of its meters counted more than `above`.
+_WORKED: LiteralString = """
+SELECT s.line, s.start_at, min(c.quarter) AS first_at, max(c.quarter) + interval '15 min' AS last_at,
+       count(DISTINCT c.quarter) AS quarters
+FROM unnest(%(lines)s::text[], %(meters)s::int[], %(above)s::int8[], %(starts)s::timestamptz[],
+            %(ends)s::timestamptz[]) AS s (line, meter, above, start_at, end_at)
+JOIN consumption AS c ON c.meter_id = s.meter AND c.quarter >= s.start_at AND c.quarter < s.end_at
+                     AND c.measured > s.above
+GROUP BY s.line, s.start_at ORDER BY s.line, s.start_at
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A stretch of time of a meter on a line; `above` is in billionths a quarter of an hour."""
+
+    line: str
+    meter: int
+    start: datetime
+    end: datetime
+    above: int = 0
+    is_running: bool = False
 
 
 async def clock(connection: Connection) -> tuple[datetime, datetime | None]:
@@ -167,6 +200,33 @@ async def nights(connection: Connection, meters: Sequence[int], period: Period, 
         "hours": hours,
     }
     return await fetch_all(connection, _NIGHTS, values)
+
+
+async def levels(connection: Connection, stretches: Sequence[Stretch], *, fewest: int) -> dict[tuple[int, bool], float]:
+    """By meter, and whether its line runs: its median quarter, of those with at least `fewest` measured ones."""
+    values = {
+        "meters": [stretch.meter for stretch in stretches],
+        "running": [stretch.is_running for stretch in stretches],
+        "starts": [stretch.start for stretch in stretches],
+        "ends": [stretch.end for stretch in stretches],
+        "fewest": fewest,
+    }
+    return {
+        (row["meter_id"], row["is_running"]): float(row["level"])
+        for row in await fetch_all(connection, _LEVELS, values)
+    }
+
+
+async def worked(connection: Connection, stretches: Sequence[Stretch]) -> list[DictRow]:
+    """Where a line worked: of each of its stretches `quarters`, from `first_at` to `last_at`."""
+    values = {
+        "lines": [stretch.line for stretch in stretches],
+        "meters": [stretch.meter for stretch in stretches],
+        "above": [stretch.above for stretch in stretches],
+        "starts": [stretch.start for stretch in stretches],
+        "ends": [stretch.end for stretch in stretches],
+    }
+    return await fetch_all(connection, _WORKED, values) if stretches else []
 
 
 def _of(site: SiteRow) -> dict[str, object]:

@@ -28,7 +28,8 @@ WHERE until > %(start)s ORDER BY start_at, id LIMIT %(limit)s
 """
 # The run to which a changeover at the very end leads.
 _NEXT_RUNNING: LiteralString = """
-SELECT line.key AS line, r.state, product.key AS product, r.start_at, r.start_at AS until
+SELECT r.id, line.key AS line, r.key AS run, r.state, product.key AS product, r.order_number AS "order", r.start_at,
+       r.start_at AS until
 FROM line CROSS JOIN LATERAL (
     SELECT * FROM run WHERE line_id = line.id AND state = 'running' AND start_at >= %(end)s ORDER BY start_at LIMIT 1
 ) AS r LEFT JOIN product ON product.id = r.product_id

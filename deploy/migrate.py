@@ -7,6 +7,8 @@ there whole or not at all; an advisory lock keeps two programs from doing it at 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import LiteralString
 
 import psycopg
@@ -14,7 +16,7 @@ from psycopg import errors
 from psycopg.rows import TupleRow
 
 from schemas.errors import AfkoblingError, PermanentError, TransientError
-from schemas.sql import Migration, migrations
+from schemas.sql import NEWEST_APPLIED, Migration, migrations
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -53,14 +55,56 @@ def digest(migration: Migration) -> str:
 
 def connect(database_url: str) -> Connection:
     """A connection that commits each statement. Raises DatabaseAwayError, or MigrationRefusedError for a bad URL."""
-    try:
+    with reaching():
         return psycopg.connect(database_url, autocommit=True, connect_timeout=10, application_name="afkobling")
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Tell in one line what keeps a command from its database, and what to do.
+
+    Raises DatabaseAwayError where it can't be reached or went away, MigrationRefusedError for what is no URL.
+    """
+    try:
+        yield
     except psycopg.OperationalError as error:
         raise DatabaseAwayError(
-            f"the database can't be reached: {str(error).strip()}; check that it runs and that the URL is right"
+            f"the database can't be reached: {in_one_line(error)}; check that it runs and that the URL is right"
         ) from error
     except psycopg.ProgrammingError as error:
-        raise MigrationRefusedError(f"not a database URL: {str(error).strip()}") from error
+        if error.sqlstate is not None:
+            raise
+        raise MigrationRefusedError(
+            f"not a database URL: {in_one_line(error)}; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        ) from error
+
+
+def connect_migrated(database_url: str) -> Connection:
+    """As `connect`, to a database that has this version's schema. Raises MigrationRefusedError where it has not."""
+    connection = connect(database_url)
+    try:
+        row = connection.execute(NEWEST_APPLIED).fetchone()
+    except errors.UndefinedTable:
+        row = None
+    try:
+        check_schema(row[0] if row else 0)
+    except MigrationRefusedError:
+        connection.close()
+        raise
+    return connection
+
+
+def check_schema(newest_applied: int) -> None:
+    """Raises MigrationRefusedError where migrations are missing after this one."""
+    if newest_applied < len(migrations()):
+        raise MigrationRefusedError(
+            "the database has no Afkobling schema, or an older one; run `afkobling db migrate` first"
+        )
+
+
+def in_one_line(error: psycopg.Error) -> str:
+    """What the database says, for a message that goes on."""
+    return " ".join(str(error).split())
 
 
 def migrate(database_url: str) -> list[int]:

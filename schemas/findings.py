@@ -28,3 +28,6 @@ class FindingKind(StrEnum):
     LEDGER_INCOMPLETE = "ledger_incomplete"
     READINGS_DROPPED = "readings_dropped"
     QUARANTINE = "quarantine"
+    RUN_OVERLAP = "run_overlap"
+    RUN_MISSING = "run_missing"
+    RUN_OPEN_LONG = "run_open_long"

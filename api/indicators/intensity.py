@@ -1,197 +1,217 @@
-"""What a good unit of each product takes, from an attribution.
+"""What a good unit takes: of products, families, runs, orders, lines and the site.
 
-Marginal: processing, changeover and shares of utilities. Fully loaded: that and the line's idle, by occupied hours.
-Both are divided by good units, so scrap burdens the good ones (METHODS §2).
+Marginal: processing, changeover and shares of utilities. Fully loaded: that and idle, by occupied hours. Both are
+divided by good units, or kilograms of them, so scrap burdens the good ones (METHODS §2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
-import numpy as np
-
-from api.indicators.attribution import Attribution, Part
-from api.indicators.flows import Amount
-from api.indicators.lines import Phase
-from api.indicators.sharing import Rule
-from api.indicators.splitting import split
+from api.indicators.facets import Slice, slices
+from api.indicators.figures import Figure, MeterFacts, figure, relative_errors
+from api.indicators.outputs import Batch, Made, Per, add_up, batches, finished, only_finished
+from api.indicators.parts import Attribution, Part
+from api.indicators.pressures import Indicator
+from api.indicators.products import ProductUnit
+from api.indicators.takings import Owner, Taken, Whose, gather, owner_of
+from api.indicators.tallies import UNITS, Tally, of_indicator
+from schemas.carriers import Scope
 from schemas.resources import Resource
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProductUnit:
-    """What a product is counted in, and its mass where it is known, to make pieces of kilograms and back."""
-
-    unit: str
-    mass_kg: float | None = None
+Ends = frozenset[tuple[str, str]]
+"""(line, product) of the lines that finish it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """Good and scrap of one product on one line, in billionths of `unit`. None: made in no run of a product."""
+class Facts:
+    """What the site model says. `onward` is the line to which a line's output goes on."""
 
-    line: str | None
-    product: str | None
-    unit: str
-    good: Amount
-    scrap: Amount
+    products: Mapping[str, ProductUnit] = field(default_factory=dict)
+    meters: Mapping[str, MeterFacts] = field(default_factory=dict)
+    onward: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """A quantity by the good unit, and its bounds, in canonical units. None where nothing good is known to be made."""
+
+    value: Fraction | None
+    low: Fraction | None = None
+    high: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intensity:
-    """What one product took of one resource. Per-unit figures are canonical units per good unit; None without any."""
+    """One indicator of one owner. `unattributed` and `whole` are told of lines and the site, whose own they are."""
 
-    product: str
-    resource: Resource
-    unit: str
-    product_unit: str
-    good: Amount
-    marginal: Amount
-    idle: Amount
-    value: Fraction | None
-    fully_loaded: Fraction | None
-    estimated_share: float | None
-    coverage: float
-    rules: tuple[Rule, ...]
+    owner: Owner
+    indicator: Indicator
+    made: Made
+    marginal: Figure
+    idle: Figure
+    loaded: Figure
+    unattributed: Figure | None
+    whole: Figure | None
+    slices: tuple[Slice, ...]
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.indicator]
+
+    @property
+    def value(self) -> Ratio:
+        """Marginal."""
+        return by_the_unit(self.marginal, self.made)
+
+    @property
+    def fully_loaded(self) -> Ratio:
+        return by_the_unit(self.loaded, self.made)
+
+    @property
+    def comprehensive(self) -> Ratio | None:
+        """All that a line or a site used by its good units [ISO 22400-2: comprehensive energy consumption]."""
+        return None if self.whole is None else by_the_unit(self.whole, self.made)
+
+    @property
+    def idle_share(self) -> Fraction | None:
+        """How much was idle of the fully loaded quantity; of a line's or a site's, of all that it used."""
+        of = (self.whole or self.loaded).total
+        return Fraction(self.idle.total, of) if of > 0 else None
+
+
+def by_the_unit(figure: Figure, made: Made) -> Ratio:
+    """The figure by good units, each as wrong as it may be. There is no upper bound where good may be nothing."""
+    good = made.good.total
+    if made.unit is None or good <= 0:
+        return Ratio(value=None)
+    least, most = good - made.error, good + made.error
+    low = Fraction(figure.low, most if figure.low >= 0 else least) if figure.low >= 0 or least > 0 else None
+    high = Fraction(figure.high, least if figure.high >= 0 else most) if figure.high < 0 or least > 0 else None
+    return Ratio(value=Fraction(figure.total, good), low=low, high=high)
+
+
+def ends_of(attribution: Attribution, facts: Facts) -> Ends:
+    """Where products are finished, judged over all of this time."""
+    return finished(batches(attribution.production), facts.onward)
+
+
+def intensities(
+    attribution: Attribution,
+    facts: Facts,
+    *,
+    whose: Whose = Whose.PRODUCT,
+    per: Per = Per.UNIT,
+    indicators: Collection[Indicator] = tuple(Indicator),
+    ends: Ends | None = None,
+) -> list[Intensity]:
+    """Every owner and indicator of which something was taken, in order.
+
+    An output that goes on to another line and is counted there again is not finished (`ends`, judged over this time
+    where it is not given): it counts for its run and its line, and not for products, orders and the site.
+    """
+    whole_batches = batches(attribution.production)
+    ends = ends_of(attribution, facts) if ends is None else ends
+    made = _made_by(whose, whole_batches, facts, per=per, ends=ends)
+    parts = _of(indicators, attribution.parts)
+    takings = gather(
+        parts,
+        attribution.hours,
+        whose=whose,
+        found=whole_batches if whose is Whose.RUN else only_finished(whole_batches, ends, facts.onward),
+        products=facts.products,
+        beside={meter: of.product for meter, of in facts.meters.items()},
+    )
+    resources = {part.meter: part.resource for part in parts}
+    # A part that had no factor knows no scope.
+    scopes = {part.meter: part.scope for part in parts if part.scope is not None}
+    errors = relative_errors(parts, facts.meters)
+    teller = _Teller(facts=facts, is_place=whose.is_place, errors=errors, resources=resources, scopes=scopes)
+    found: list[Intensity] = []
+    for owner, taken in sorted(takings.items(), key=lambda item: item[0].sort_key):
+        output = made.get(owner) or Made(unit=_unit_of(owner, facts, per))
+        found += teller.tell(owner, taken, output, indicators)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
-    """One resource: consumed = products + idle + unattributed, exactly."""
+class _Teller:
+    """What figures of any owner rest on."""
 
-    resource: Resource
-    unit: str
-    consumed: Amount
-    products: Amount
-    idle: Amount
-    unattributed: Amount
-    coverage: float
+    facts: Facts
+    is_place: bool
+    errors: Mapping[str, float]
+    resources: Mapping[str, Resource]
+    scopes: Mapping[str, Scope]
 
-    @property
-    def difference(self) -> int:
-        """Zero, in billionths; shown so that a reader need not take our word."""
-        return self.consumed.total - self.products.total - self.idle.total - self.unattributed.total
-
-
-def outputs(attribution: Attribution, units: Mapping[str, ProductUnit]) -> list[Output]:
-    """Good and scrap by line and product, each in the product's own unit where that can be told."""
-    found: dict[tuple[str, str, str], dict[str, Amount]] = {}
-    for part in attribution.production:
-        unit, amount = _in_product_unit(part, units)
-        kinds = found.setdefault((part.line or "", part.slot.product or "", unit), {})
-        kinds[part.carrier or ""] = kinds.get(part.carrier or "", Amount()) + amount
-    return [
-        Output(
-            line=line or None,
-            product=product or None,
-            unit=unit,
-            good=kinds.get("good", Amount()),
-            scrap=kinds.get("scrap", Amount()),
-        )
-        for (line, product, unit), kinds in sorted(found.items())
-    ]
-
-
-def intensities(attribution: Attribution, units: Mapping[str, ProductUnit]) -> list[Intensity]:
-    """Every product that took something of a resource, by product and resource."""
-    good: dict[str, Amount] = {}
-    for output in outputs(attribution, units):
-        if output.product is not None and output.product in units and output.unit == units[output.product].unit:
-            good[output.product] = good.get(output.product, Amount()) + output.good
-    idle = share_idle(attribution)
-    coverage = {ledger.resource: ledger.coverage for ledger in attribution.ledgers}
-    taken: dict[tuple[str, Resource, str], list[Part]] = {}
-    for part in attribution.parts:
-        if part.slot.product is not None:
-            taken.setdefault((part.slot.product, part.resource, part.unit), []).append(part)
-    found = []
-    for (product, resource, unit), parts in sorted(taken.items()):
-        marginal = _total(parts)
-        loaded = idle.get((product, resource), Amount())
-        units_made = good.get(product, Amount()).total
-        found.append(
-            Intensity(
-                product=product,
-                resource=resource,
-                unit=unit,
-                product_unit=units[product].unit if product in units else "pcs",
-                good=good.get(product, Amount()),
-                marginal=marginal,
-                idle=loaded,
-                value=Fraction(marginal.total, units_made) if units_made > 0 else None,
-                fully_loaded=Fraction((marginal + loaded).total, units_made) if units_made > 0 else None,
-                estimated_share=estimated_share(marginal + loaded),
-                coverage=coverage[resource],
-                rules=tuple(sorted({part.rule for part in parts})),
+    def tell(self, owner: Owner, taken: Taken, made: Made, indicators: Collection[Indicator]) -> Iterator[Intensity]:
+        loaded = taken.loaded
+        whole = taken.whole if self.is_place else loaded
+        for indicator in Indicator:
+            if indicator not in indicators or not self._is_told(whole, indicator):
+                continue
+            yield Intensity(
+                owner=owner,
+                indicator=indicator,
+                made=made,
+                marginal=self._figure(taken.marginal, indicator),
+                idle=self._figure(taken.idle, indicator),
+                loaded=self._figure(loaded, indicator),
+                unattributed=self._figure(taken.unattributed, indicator) if self.is_place else None,
+                whole=self._figure(whole, indicator) if self.is_place else None,
+                slices=tuple(
+                    slices(
+                        taken.marginal,
+                        taken.idle,
+                        indicator,
+                        meters=self.facts.meters,
+                        resources=self.resources,
+                        scopes=self.scopes,
+                    )
+                ),
             )
-        )
-    return found
+
+    def _figure(self, tallies: Mapping[str, Tally], indicator: Indicator) -> Figure:
+        return figure(tallies, indicator, meters=self.facts.meters, errors=self.errors, resources=self.resources)
+
+    def _is_told(self, tallies: Mapping[str, Tally], indicator: Indicator) -> bool:
+        """CO2e is told as soon as anything had a factor; without any it is unknown, not zero."""
+        found = [tally for _, tally in of_indicator(tallies, indicator, self.resources)]
+        if not indicator.is_carbon:
+            return bool(found)
+        known = f"{indicator.removeprefix('co2_')}_known"
+        return any(tally[known] for tally in found)
 
 
-def balances(attribution: Attribution) -> list[Balance]:
-    """Where each resource went."""
-    found = []
-    for ledger in attribution.ledgers:
-        parts = [part for part in attribution.parts if part.resource is ledger.resource]
-        found.append(
-            Balance(
-                resource=ledger.resource,
-                unit=ledger.unit,
-                consumed=ledger.consumed,
-                products=_total([part for part in parts if part.slot.product is not None]),
-                idle=_total([part for part in parts if part.slot.phase is Phase.IDLE]),
-                unattributed=_total([part for part in parts if part.slot.phase is Phase.UNATTRIBUTED]),
-                coverage=ledger.coverage,
-            )
-        )
-    return found
+def _of(indicators: Collection[Indicator], parts: Sequence[Part]) -> Sequence[Part]:
+    """The parts that these indicators rest on."""
+    wanted = {Resource.ENERGY if one.is_carbon else Resource(one.value) for one in indicators}
+    return parts if len(wanted) == len(Resource) - 1 else [part for part in parts if part.resource in wanted]
 
 
-def share_idle(attribution: Attribution) -> dict[tuple[str, Resource], Amount]:
-    """Each line's idle divided over its products by occupied time. A line without any keeps its idle."""
-    found: dict[tuple[str, Resource], Amount] = {}
-    for line, resource in sorted(
-        {(p.line, p.resource) for p in attribution.parts if p.line is not None and p.slot.phase is Phase.IDLE}
-    ):
-        occupied = {product: ms for (at, product), ms in attribution.occupied_ms.items() if at == line and ms > 0}
-        if not occupied:
-            continue
-        idle = _total(
-            [
-                part
-                for part in attribution.parts
-                if part.line == line and part.resource is resource and part.slot.phase is Phase.IDLE
-            ]
-        )
-        weights = np.array([list(occupied.values())], np.int64)
-        measured = split(np.array([idle.measured], np.int64), weights)[0]
-        estimated = split(np.array([idle.estimated], np.int64), weights)[0]
-        for i, product in enumerate(occupied):
-            share = Amount(int(measured[i]), int(estimated[i]))
-            found[product, resource] = found.get((product, resource), Amount()) + share
-    return found
+def _made_by(whose: Whose, found: Sequence[Batch], facts: Facts, *, per: Per, ends: Ends) -> dict[Owner, Made]:
+    gathered: dict[Owner, list[Batch]] = {}
+    for batch in found:
+        owner = owner_of(whose, line=batch.line, product=batch.product, run=batch.run, order=batch.order)
+        if whose is Whose.FAMILY:
+            product = facts.products.get(batch.product or "")
+            owner = Owner(family=product.family if product else None)
+        gathered.setdefault(owner, []).append(batch)
+    if whose is Whose.ORDER:
+        # An order is finished where it was counted last, however far other orders of the product go.
+        gathered = {
+            owner: only_finished(its, finished(its, facts.onward), facts.onward) for owner, its in gathered.items()
+        }
+    elif whose not in {Whose.RUN, Whose.LINE}:
+        gathered = {owner: only_finished(its, ends, facts.onward) for owner, its in gathered.items()}
+    return {
+        owner: add_up(its, per=per, products=facts.products, meters=facts.meters, unit=_unit_of(owner, facts, per))
+        for owner, its in gathered.items()
+    }
 
 
-def estimated_share(amount: Amount) -> float | None:
-    """How much of a quantity is estimated, 0 to 1; None of nothing."""
-    size = abs(amount.measured) + abs(amount.estimated)
-    return abs(amount.estimated) / size if size else None
-
-
-def _in_product_unit(part: Part, units: Mapping[str, ProductUnit]) -> tuple[str, Amount]:
-    product = units.get(part.slot.product or "")
-    if product is None or product.unit == part.unit or product.mass_kg is None:
-        return part.unit, part.amount
-    factor = Fraction(repr(product.mass_kg))
-    if part.unit == "kg":
-        factor = 1 / factor
-    return product.unit, Amount(round(part.amount.measured * factor), round(part.amount.estimated * factor))
-
-
-def _total(parts: Sequence[Part]) -> Amount:
-    total = Amount()
-    for part in parts:
-        total += part.amount
-    return total
+def _unit_of(owner: Owner, facts: Facts, per: Per) -> str | None:
+    product = facts.products.get(owner.product or "")
+    return "kg" if per is Per.KG else product.unit if product else None

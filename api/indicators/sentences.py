@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 
-from api.indicators.decoupling import LEAST_USABLE_DAYS, ElasticityState, Judgement, Reason, State, Verdict
+from api.indicators.comparison import EdgeCase, ElasticityState, Reason, State
+from api.indicators.decoupling import Judgement, Verdict
+from api.indicators.wording import Text, change, sentence, size_of, telling_apart
 from schemas.resources import Resource
 
+NOWHERE = Text("", "")
+"""The end of a phrase about a whole site or organisation."""
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """The same in both languages."""
-
-    en: str
-    da: str
-
-    def __add__(self, other: Text) -> Text:
-        return Text(self.en + other.en, self.da + other.da)
-
-
-PRESSURES = {
+PRESSURES: dict[str, Text] = {
     Resource.ENERGY: Text("energy use", "energiforbruget"),
     Resource.WATER: Text("water use", "vandforbruget"),
     Resource.MATERIAL: Text("material use", "materialeforbruget"),
     Resource.WASTE: Text("waste", "affaldsmængden"),
+    "co2_location": Text("location-based CO2", "den lokationsbaserede CO2-udledning"),
+    "co2_market": Text("market-based CO2", "den markedsbaserede CO2-udledning"),
+    "pressure": Text("the pressure", "belastningen"),
 }
-DRIVERS = {
+"""By indicator; `pressure` is that of a plain table."""
+DRIVERS: dict[str, Text] = {
     "revenue": Text("revenue", "omsætningen"),
     "value_added": Text("value added", "værditilvæksten"),
     "production_volume": Text("production", "produktionen"),
+    "driver": Text("the driver", "driveren"),
 }
-_STATES = {
+STATES = {
     State.ABSOLUTE: Text("absolute decoupling", "absolut afkobling"),
     State.RELATIVE: Text("relative decoupling", "relativ afkobling"),
     State.NONE: Text("no decoupling", "ingen afkobling"),
+    State.NOT_ASSESSABLE: Text("not assessable", "kan ikke vurderes"),
 }
 _ELASTICITY_DA = {
     ElasticityState.STRONG_DECOUPLING: "stærk afkobling",
@@ -50,28 +47,83 @@ _ELASTICITY_DA = {
 }
 
 
-def tell(judgement: Judgement, *, resource: Resource, driver: str, doubts: Sequence[Text]) -> Text:
-    """The sentence for a judgement. `doubts` are what keeps a leaning verdict from being firm."""
-    comparison = judgement.comparison
-    p, d = comparison.pressure_growth, comparison.driver_growth
-    pressure, economy = PRESSURES[resource], DRIVERS[driver]
-    if p is None or d is None or comparison.state is State.NOT_ASSESSABLE:
-        return _not_assessable(judgement, pressure=pressure, economy=economy)
-    name = _STATES[comparison.state]
-    digits = _telling_apart(p, d)
-    first = _sentence(pressure + Text(" ", " ") + _change(p, digits))
-    grew = _size(d, digits)
-    match comparison.state:
-        case State.RELATIVE if p:
-            middle = Text(f", less than {economy.en} grew ({grew.en})", f", mindre end {economy.da} steg ({grew.da})")
-        case State.NONE:
-            middle = Text(
-                f", no less than {economy.en} grew ({grew.en})", f", ikke mindre end {economy.da} steg ({grew.da})"
-            )
-        case _:
-            change = _change(d, digits)
-            middle = Text(f" while {economy.en} {change.en}", f", mens {economy.da} {change.da}")
-    told = first + middle + Text(f": {name.en}.", f": {name.da}.")
+_EDGES = {
+    EdgeCase.PRESSURE_UNCHANGED: Text(
+        "The pressure did not change at all. Absolute decoupling is told only where it falls (Eurostat would count no"
+        " change as absolute); the elasticity is 0, which is weak decoupling where the driver grew.",
+        "Belastningen var helt uændret. Afkobling kaldes kun absolut, hvor den falder (Eurostat ville regne uændret som"
+        " absolut); elasticiteten er 0, hvilket er svag afkobling, hvor driveren steg.",
+    ),
+    EdgeCase.EQUAL_GROWTH: Text(
+        "Pressure and driver grew exactly alike, which is no decoupling.",
+        "Belastning og driver steg nøjagtig lige meget, hvilket ikke er afkobling.",
+    ),
+    EdgeCase.PRESSURE_GONE: Text(
+        "The pressure of the period is zero: it fell by all of it. Check that nothing is missing.",
+        "Periodens belastning er nul: den faldt med det hele. Se efter, at intet mangler.",
+    ),
+    EdgeCase.NEGATIVE_PRESSURE: Text(
+        "More was given off than used in the period, so the pressure fell by more than all of it.",
+        "I perioden blev der afgivet mere end brugt, så belastningen faldt med mere end det hele.",
+    ),
+    EdgeCase.DRIVER_UNCHANGED: Text(
+        "The driver did not change at all: what did not grow can't be decoupled from, and no elasticity is defined.",
+        "Driveren var helt uændret: uden vækst er der intet at afkoble fra, og ingen elasticitet er defineret.",
+    ),
+    EdgeCase.DRIVER_GONE: Text(
+        "The driver of the period is zero, so no decoupling factor is defined.",
+        "Periodens driver er nul, så ingen afkoblingsfaktor er defineret.",
+    ),
+    EdgeCase.NEGATIVE_DRIVER: Text(
+        "The driver of the period is below zero, so no decoupling factor is defined.",
+        "Periodens driver er under nul, så ingen afkoblingsfaktor er defineret.",
+    ),
+    EdgeCase.NO_BASE_PRESSURE: Text(
+        "The pressure of the base period is zero: growth from nothing is undefined. Choose another base period.",
+        "Basisperiodens belastning er nul: vækst fra intet er ikke defineret. Vælg en anden basisperiode.",
+    ),
+    EdgeCase.NEGATIVE_BASE_PRESSURE: Text(
+        "More was given off than used in the base period: growth from below zero is undefined. Choose another base"
+        " period.",
+        "I basisperioden blev der afgivet mere end brugt: vækst fra under nul er ikke defineret. Vælg en anden"
+        " basisperiode.",
+    ),
+    EdgeCase.NO_BASE_DRIVER: Text(
+        "The driver of the base period is zero: growth from nothing is undefined. Choose another base period or"
+        " driver.",
+        "Basisperiodens driver er nul: vækst fra intet er ikke defineret. Vælg en anden basisperiode eller driver.",
+    ),
+    EdgeCase.NEGATIVE_BASE_DRIVER: Text(
+        "The driver of the base period is below zero: growth from there is undefined. Choose another base period or"
+        " driver.",
+        "Basisperiodens driver er under nul: vækst derfra er ikke defineret. Vælg en anden basisperiode eller driver.",
+    ),
+    EdgeCase.UNBOUNDED: Text(
+        "The base pressure is so uncertain that it may be zero, so the growth has no bound; measured values for the"
+        " base period would give it one.",
+        "Basisperiodens belastning er så usikker, at den kan være nul, så væksten har ingen grænse; målte værdier for"
+        " basisperioden ville give den en.",
+    ),
+}
+"""Each edge case for a person, and what to do where something can be done."""
+
+
+def tell_edge(edge: EdgeCase) -> Text:
+    """What an edge case means."""
+    return _EDGES[edge]
+
+
+def tell(
+    judgement: Judgement, *, indicator: str, driver: str, doubts: Sequence[Text] = (), place: Text = NOWHERE
+) -> Text:
+    """The sentence for a judgement. `doubts` are what keeps a leaning verdict from being firm.
+
+    `place` ends the phrase of the pressure, as in ` of line press`. Where nothing is known of the data, as of a plain
+    table, both are left out with `tell_comparison`.
+    """
+    told = tell_comparison(judgement, indicator=indicator, driver=driver, place=place)
+    if judgement.verdict is None:
+        return told
     if judgement.verdict is Verdict.FIRM:
         return told + Text(" The data make this firm.", " Data gør det sikkert.")
     return told + Text(
@@ -80,64 +132,37 @@ def tell(judgement: Judgement, *, resource: Resource, driver: str, doubts: Seque
     )
 
 
-def cannot_tell(resource: Resource, reason: Text) -> Text:
+def tell_comparison(judgement: Judgement, *, indicator: str, driver: str, place: Text = NOWHERE) -> Text:
+    """What pressure and driver did, and which state that is; nothing of how sure it is."""
+    comparison = judgement.comparison
+    p, d = comparison.pressure_growth, comparison.driver_growth
+    pressure, economy = PRESSURES[indicator] + place, DRIVERS[driver]
+    if p is None or d is None or comparison.state is State.NOT_ASSESSABLE:
+        return _not_assessable(judgement, pressure=pressure, economy=economy)
+    name = STATES[comparison.state]
+    digits = telling_apart(p, d)
+    first = sentence(pressure + Text(" ", " ") + change(p, digits))
+    grew = size_of(d, digits)
+    match comparison.state:
+        case State.RELATIVE if p:
+            middle = Text(f", less than {economy.en} grew ({grew.en})", f", mindre end {economy.da} steg ({grew.da})")
+        case State.NONE:
+            middle = Text(
+                f", no less than {economy.en} grew ({grew.en})", f", ikke mindre end {economy.da} steg ({grew.da})"
+            )
+        case _:
+            moved = change(d, digits)
+            middle = Text(f" while {economy.en} {moved.en}", f", mens {economy.da} {moved.da}")
+    return first + middle + Text(f": {name.en}.", f": {name.da}.")
+
+
+def cannot_tell(indicator: str, reason: Text, *, place: Text = NOWHERE) -> Text:
     """The sentence where the data do not allow any comparison."""
-    pressure = PRESSURES[resource]
+    pressure = PRESSURES[indicator] + place
     return Text(
         f"Whether {pressure.en} is decoupled can't be told: {reason.en}.",
         f"Om {pressure.da} er afkoblet, kan ikke siges: {reason.da}.",
     )
-
-
-def doubt_of_states(states: Sequence[State], share: Fraction | float) -> Text:
-    """What an estimated part does to a verdict, and what would settle it."""
-    size, room = _share(Fraction(share)), _named(states)
-    return Text(
-        f"{size.en} of the quantity is estimated, which leaves room for {room.en};"
-        " measured values for the gaps would settle it",
-        f"{size.da} af mængden er anslået, hvilket giver plads til {room.da};"
-        " målte værdier for hullerne ville afgøre det",
-    )
-
-
-def doubt_of_days(usable: float, *, is_base: bool, meter: str) -> Text:
-    """What missing days do to a verdict. `usable` is less than LEAST_USABLE_DAYS."""
-    share, needed = Fraction(usable), Fraction(str(LEAST_USABLE_DAYS))
-    when = Text("base period", "basisperioden") if is_base else Text("period", "perioden")
-    if share <= 0:
-        size = Text("none", "ingen")
-    elif (size := _share(share, _telling_apart(share, needed))).en[0].isdigit():
-        size = Text("only ", "kun ") + size
-    return Text(
-        f"{size.en} of the {when.en}'s days are measured well enough by {meter} (90 % are needed)",
-        f"{size.da} af dagene i {when.da} er målt godt nok af {meter} (90 % kræves)",
-    )
-
-
-def doubt_of_lengths(base: int, period: int) -> Text:
-    """What unequal periods do to a verdict."""
-    return unequal_lengths(base, period) + _EQUAL_LENGTHS
-
-
-def doubt_of_daily_means(base: int, period: int, states: Sequence[State], *, driver: str) -> Text:
-    """What unequal periods do to a verdict that would be another one by the day."""
-    if State.NOT_ASSESSABLE in states:
-        economy = DRIVERS[driver]
-        found = Text(f", and by the day {economy.en} did not grow", f", og pr. dag steg {economy.da} ikke")
-    else:
-        found = Text(", and by the day it is ", ", og regnet pr. dag er det ") + _named(states)
-    return unequal_lengths(base, period) + found + _EQUAL_LENGTHS
-
-
-def unequal_lengths(base: int, period: int) -> Text:
-    """How long both periods are, in days."""
-    return Text(
-        f"the base period has {base} {'day' if base == 1 else 'days'} and the period {period}",
-        f"basisperioden har {base} {'dag' if base == 1 else 'dage'} og perioden {period}",
-    )
-
-
-_EQUAL_LENGTHS = Text("; equal lengths would settle it", "; lige lange perioder ville afgøre det")
 
 
 def _not_assessable(judgement: Judgement, *, pressure: Text, economy: Text) -> Text:
@@ -152,10 +177,10 @@ def _not_assessable(judgement: Judgement, *, pressure: Text, economy: Text) -> T
         case Reason.NEGATIVE_BASE_DRIVER:
             return _no_growth(economy, is_negative=True)
     p, d = comparison.pressure_growth or Fraction(0), comparison.driver_growth or Fraction(0)
-    moved = _sentence(economy + Text(" ", " ") + _change(d))
+    moved = sentence(economy + Text(" ", " ") + change(d))
     told = moved + Text(
-        f", so decoupling can't be assessed; {pressure.en} {_change(p).en}",
-        f", så afkobling kan ikke vurderes; {pressure.da} {_change(p).da}",
+        f", so decoupling can't be assessed; {pressure.en} {change(p).en}",
+        f", så afkobling kan ikke vurderes; {pressure.da} {change(p).da}",
     )
     if comparison.elasticity_state is None:
         return told + Text(".", ".")
@@ -165,56 +190,11 @@ def _not_assessable(judgement: Judgement, *, pressure: Text, economy: Text) -> T
 
 def _no_growth(what: Text, *, is_negative: bool) -> Text:
     if is_negative:
-        return _sentence(what) + Text(
+        return sentence(what) + Text(
             " was below zero in the base period, so no growth can be told.",
             " var under nul i basisperioden, så ingen vækst kan angives.",
         )
     return Text(
-        f"There was no {what.en} in the base period, so no growth can be told.",
+        f"There was no {what.en.removeprefix('the ')} in the base period, so no growth can be told.",
         f"I basisperioden var {what.da} nul, så ingen vækst kan angives.",
     )
-
-
-def _named(states: Sequence[State]) -> Text:
-    names = [_STATES[state] for state in states]
-    return Text(" or ".join(name.en for name in names), " eller ".join(name.da for name in names))
-
-
-def _change(growth: Fraction, digits: int = 1) -> Text:
-    if growth == 0:
-        return Text("stayed the same", "var uændret")
-    size = _size(growth, digits)
-    # In Danish `faldt under 0,1 %` would be a fall to below that.
-    by = Text("by ", "med ") if not size.en[0].isdigit() else Text("", "")
-    return (Text("grew ", "steg ") if growth > 0 else Text("fell ", "faldt ")) + by + size
-
-
-def _size(value: Fraction, digits: int = 1) -> Text:
-    """The size of a growth in percent. What is not zero is never told as zero."""
-    if value and not round(abs(value) * 100, digits):
-        return Text("less than ", "under ") + _percent(Fraction(1, 100 * 10**digits), digits)
-    return _percent(abs(value), digits)
-
-
-def _share(value: Fraction, digits: int = 1) -> Text:
-    """A part of something in percent. What is not all of it is never told as all."""
-    if value < 1 and round(value * 100, digits) >= 100:
-        return Text("more than ", "over ") + _percent(1 - Fraction(1, 100 * 10**digits), digits)
-    return _size(value, digits)
-
-
-def _telling_apart(one: Fraction, other: Fraction) -> int:
-    """How many decimals of a percentage it takes to see that two numbers differ; one where they don't."""
-    digits = 1
-    while one != other and round(one * 100, digits) == round(other * 100, digits):
-        digits += 1
-    return digits
-
-
-def _percent(value: Fraction, digits: int = 1) -> Text:
-    number = f"{Decimal(round(value * 100 * 10**digits)).scaleb(-digits):f}"
-    return Text(f"{number} %", f"{number.replace('.', ',')} %")
-
-
-def _sentence(text: Text) -> Text:
-    return Text(text.en[:1].upper() + text.en[1:], text.da[:1].upper() + text.da[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from api.quality.facts import AgentFacts, LedgerFacts, QuarantineFacts, SiteFacts, UnknownMeter
-from api.quality.finding import WHY, Finding
+from api.quality.finding import Finding
 from api.quality.words import duration, moment, plural, span
 from schemas.findings import FindingKind
 from schemas.quarantine import Reason
@@ -49,7 +49,6 @@ def _skew(agent: AgentFacts, facts: SiteFacts) -> list[Finding]:
             start=agent.heard_at,
             end=None,
             seen=f"The clock of agent {agent.agent} is {duration(timedelta(milliseconds=ahead))} {side} ours.",
-            why=WHY[FindingKind.CLOCK_SKEW],
             todo="Have its computer's clock set by the network (NTP): `timedatectl status` shows whether it is.",
         )
     ]
@@ -65,7 +64,6 @@ def _dropped(agent: AgentFacts, facts: SiteFacts) -> list[Finding]:
             start=agent.heard_at,
             end=None,
             seen=f"Agent {agent.agent} gave up {plural(agent.dropped, 'reading')} because its outbox was full.",
-            why=WHY[FindingKind.READINGS_DROPPED],
             todo="Give the outbox more room (`outbox.max_size`), and look at what kept it from the broker for so long.",
             count=agent.dropped,
         )
@@ -83,7 +81,6 @@ def _unknown(agent: AgentFacts, unknown: UnknownMeter, facts: SiteFacts, *, now:
         start=start,
         end=None,
         seen=f"Agent {agent.agent} offers meter {unknown.meter}, which the site model has not{held}.",
-        why=WHY[FindingKind.UNKNOWN_METER],
         todo=f"Adopt it with `afkobling meters adopt {agent.agent} {unknown.meter}`: what stands in quarantine is then "
         "stored. Or take it out of the agent's configuration.",
         count=max(1, unknown.readings),
@@ -99,11 +96,10 @@ def _quarantined(entry: QuarantineFacts, facts: SiteFacts) -> Finding:
         agent=entry.agent,
         start=entry.first_at,
         end=entry.last_at,
-        seen=f"{plural(entry.entries, 'message')} {whose}in quarantine{readings}: "
+        seen=f"{plural(entry.messages, 'message')} {whose}in quarantine{readings}: "
         f"{entry.reason}, {when}. The last says: {entry.detail}.",
-        why=WHY[FindingKind.QUARANTINE],
         todo="Do what it says, then `afkobling quarantine replay`: nothing in it is lost.",
-        count=entry.entries,
+        count=entry.messages,
     )
 
 
@@ -115,7 +111,6 @@ def _missing(entry: LedgerFacts, facts: SiteFacts) -> Finding:
         end=None,
         seen=f"{plural(entry.missing, 'message')} of agent {entry.agent} never came (epoch {entry.epoch}, from number "
         f"{entry.first_seq}); the last one that did came at {moment(entry.last_at, facts.zone)}.",
-        why=WHY[FindingKind.LEDGER_INCOMPLETE],
         todo="Start the agent with the same outbox file: it sends what it has not been told is stored.",
         count=entry.missing,
     )

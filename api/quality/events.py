@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from api.quality.facts import OpenEvent
-from api.quality.finding import WHY, Finding
+from api.quality.finding import Finding
 from api.quality.words import span
 from schemas.events import EventKind
 from schemas.findings import FindingKind
@@ -37,7 +37,6 @@ def _one(event: OpenEvent) -> Finding:
         start=event.at,
         end=event.until,
         seen=f"{event.meter}: {event.sentence}",
-        why=WHY[kind],
         todo=f"{_ADVICE[event.kind]} Then confirm or overrule it: `afkobling events confirm {event.key} --reason …`.",
         event=event.key,
     )
@@ -52,7 +51,6 @@ def _many(group: Sequence[OpenEvent], zone: ZoneInfo) -> Finding:
         start=start,
         end=end,
         seen=f"{meter}: {len(group)} times {_NAMES[kind]}, {span(start, end, zone)}.",
-        why=WHY[FindingKind(kind)],
         todo=f"So many point to a cause: {_ADVICE[kind]} `afkobling events list` shows each of them.",
         count=len(group),
     )

@@ -9,7 +9,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from schemas.events import EventKind
-from schemas.resources import MeterKind, Resource
+from schemas.resources import MeterKind, Resource, RunState
 
 
 class CadenceFrom(StrEnum):
@@ -104,7 +104,7 @@ class QuarantineFacts:
 
     agent: str | None
     reason: str
-    entries: int
+    messages: int
     readings: int
     first_at: datetime
     last_at: datetime
@@ -138,6 +138,32 @@ class NegativeRest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """A run that touches the period. `end` None: it has none, and counts up to `until`, where another one begins."""
+
+    line: str
+    run: str
+    state: RunState
+    start: datetime
+    end: datetime | None
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkedGap:
+    """`quarters` of an hour, from `start` to `end`, in which a line worked although no run covers that time.
+
+    `is_made`: something was made in them; else the line took clearly more than when it is idle.
+    """
+
+    line: str
+    start: datetime
+    end: datetime
+    quarters: int
+    is_made: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFacts:
     """All that the findings of a period are made from.
 
@@ -157,6 +183,8 @@ class SiteFacts:
     ledger: Sequence[LedgerFacts] = ()
     quarantine: Sequence[QuarantineFacts] = ()
     rests: Sequence[NegativeRest] = ()
+    runs: Sequence[RunFacts] = ()
+    worked_gaps: Sequence[WorkedGap] = ()
     nights: Mapping[str, Sequence[NightLoad]] = field(default_factory=dict)
 
     @property

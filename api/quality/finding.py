@@ -16,15 +16,20 @@ class Finding:
     start: datetime
     end: datetime | None
     seen: str
-    why: str
     todo: str
     meter: str | None = None
     agent: str | None = None
+    line: str | None = None
     event: str | None = None
     count: int = 1
 
+    @property
+    def why(self) -> str:
+        """Why such a thing matters."""
+        return _WHY[self.kind]
 
-WHY: dict[FindingKind, str] = {
+
+_WHY: dict[FindingKind, str] = {
     FindingKind.EXCHANGE: "Consumption goes over from the old register to the new one by the recorded values.",
     FindingKind.ROLLOVER: "A register that passed its end looks like one that was reset; its width tells them apart.",
     FindingKind.DIP: "Counted as it came, the fall or the way back would be consumption that never was.",
@@ -45,4 +50,7 @@ WHY: dict[FindingKind, str] = {
     FindingKind.LEDGER_INCOMPLETE: "The agent sent messages that are not stored; their readings are missing.",
     FindingKind.READINGS_DROPPED: "The agent's outbox was full, so readings were given up; they are lost.",
     FindingKind.QUARANTINE: "What stands in quarantine counts nowhere.",
+    FindingKind.RUN_OVERLAP: "A line makes one product at a time: what both claim is shared between them by time.",
+    FindingKind.RUN_MISSING: "What is made or used in no run belongs to no product, and counts as unattributed.",
+    FindingKind.RUN_OPEN_LONG: "All that its line uses goes to its product, until it ends or another run begins.",
 }

@@ -8,8 +8,9 @@ from api.quality.agents import find_of_agents
 from api.quality.cadence import cadence_of
 from api.quality.events import find_events
 from api.quality.facts import MeterFacts, NegativeRest, SiteFacts
-from api.quality.finding import WHY, Finding
+from api.quality.finding import Finding
 from api.quality.nights import Leak, find_leaks
+from api.quality.runs import find_of_runs
 from api.quality.silence import find_silent
 from api.quality.words import duration, listed, plural, span
 from schemas.findings import FindingKind
@@ -28,12 +29,17 @@ def find(facts: SiteFacts, *, now: datetime) -> list[Finding]:
         *find_events(facts.events, zone=facts.zone),
         *(_leak(leak, facts) for leak in find_leaks(facts.meters, facts.nights, start=facts.start, end=facts.end)),
         *(_rest(rest, facts) for rest in facts.rests),
+        *find_of_runs(facts, now=now),
     ]
     for meter in facts.meters:
         if meter.meter not in silent_meters:
             found += _of_cadence(meter, facts)
             found += _of_coverage(meter, facts)
-    return sorted(found, key=lambda finding: (finding.start, finding.kind, finding.meter or "", finding.agent or ""))
+    return sorted(found, key=_order)
+
+
+def _order(finding: Finding) -> tuple[datetime, str, str, str, str]:
+    return finding.start, finding.kind, finding.meter or "", finding.agent or "", finding.line or ""
 
 
 def _of_coverage(meter: MeterFacts, facts: SiteFacts) -> list[Finding]:
@@ -54,7 +60,6 @@ def _of_coverage(meter: MeterFacts, facts: SiteFacts) -> list[Finding]:
             start=meter.began,
             end=facts.known_to,
             seen=seen,
-            why=WHY[FindingKind.COVERAGE],
             todo="Choose another base period, or enter readings of the dial where somebody wrote them down.",
         )
     ]
@@ -75,7 +80,6 @@ def _of_cadence(meter: MeterFacts, facts: SiteFacts) -> list[Finding]:
             start=meter.last_at,
             end=None,
             seen=f"{meter.meter} speaks every {often}, but is expected to every {planned}.",
-            why=WHY[FindingKind.CADENCE],
             todo=f"Look at how agent {meter.agent} is set up and how busy it is, or set `cadence` to what is wanted.",
         )
     ]
@@ -91,7 +95,6 @@ def _leak(leak: Leak, facts: SiteFacts) -> Finding:
         end=None if leak.goes_on else leak.end,
         seen=f"{leak.meter} took {leak.base:.3g} {unit} an hour at night, where {leak.norm:.3g} is the most that is "
         f"usual: {plural(leak.nights, 'night')}, {span(leak.start, leak.end, facts.zone)}.",
-        why=WHY[FindingKind.LEAK],
         todo="Listen at night for what runs: a valve, a compressor, a pump. If it has to run, acknowledge the alert, "
         "or take the meter out with `watch_nights: false`.",
         count=leak.nights,
@@ -106,6 +109,5 @@ def _rest(rest: NegativeRest, facts: SiteFacts) -> Finding:
         end=rest.end,
         seen=f"The parts of {rest.meter} ({listed(list(rest.parts))}) counted {rest.excess:.4g} {rest.unit} more than "
         f"{rest.meter} itself, {span(rest.start, rest.end, facts.zone)}.",
-        why=WHY[FindingKind.NEGATIVE_REST],
-        todo="Compare the meters' dials, factors (current transformers, pulses per unit) and parents in the model.",
+        todo="Compare the meters' dials, conversions (current transformers, pulses per unit) and parents in the model.",
     )

@@ -21,7 +21,7 @@ FEWEST_NIGHTS = 7
 SCATTER = 5.0
 """Standard deviations above the median, told by the median absolute deviation."""
 _MAD_TO_DEVIATION = 1.4826
-"""The usual factor, for what scatters normally."""
+"""The usual ratio, for what scatters normally."""
 LEAST_SHARE_OF_BASE = 0.25
 LEAST_SHARE_OF_MEAN = 0.05
 """Less than this share of the base load, or of what the meter counts in an hour on average, is not worth a word."""

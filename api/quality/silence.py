@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from api.quality.cadence import LOOKED, is_silent, silent_after
 from api.quality.facts import AgentFacts, MeterFacts, SiteFacts
-from api.quality.finding import WHY, Finding
+from api.quality.finding import Finding
 from api.quality.words import duration, listed, moment, plural
 from schemas.findings import FindingKind
 
@@ -86,7 +86,6 @@ def _offline(agent: AgentFacts, since: datetime, meters: Sequence[MeterFacts], f
         start=since,
         end=None,
         seen=f"Agent {agent.agent} has been offline since {moment(since, facts.zone)}{silent}.",
-        why=WHY[FindingKind.AGENT_OFFLINE],
         todo="Look whether its computer has power and network, then at its log (`journalctl -u afkobling-edge`).",
         count=max(1, len(names)),
     )
@@ -103,7 +102,6 @@ def _agent_silent(agent: AgentFacts, meters: Sequence[MeterFacts], facts: SiteFa
         start=max(heard, default=now - LOOKED),
         end=None,
         seen=f"{plural(len(names), 'meter')} of agent {agent.agent} said nothing {since}: {listed(names)}.",
-        why=WHY[FindingKind.AGENT_SILENT],
         todo="Look at the agent: does it run, does it reach the meters, what does its log say?",
         count=len(names),
     )
@@ -123,7 +121,6 @@ def _meter_silent(meter: MeterFacts, facts: SiteFacts, *, now: datetime) -> Sile
         start=now - LOOKED if meter.last_at is None else meter.last_at,
         end=None,
         seen=seen,
-        why=WHY[FindingKind.SILENT],
         todo=f"Look at the meter, its cable and agent {meter.agent}. If it speaks that seldom, set its `cadence`.",
     )
     return Silence(finding=finding, meters=(meter.meter,))

@@ -20,13 +20,14 @@ from api.calendar.buckets import Bucket, By, buckets, edges
 from api.calendar.clock import Period
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
-from api.exact_json import Answer, Instant, Number, quantity, ratio, reply
+from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio, reply
+from api.formats import TableRoute
 from api.problems import bad_value
 from api.routes.consumption import AskedPeriod
 from api.site_store import OwnSite
 from schemas.resources import Resource
 
-router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"])
+router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"], route_class=TableRoute)
 
 
 class PlaceBalance(Answer):
@@ -50,7 +51,7 @@ class PlaceBalance(Answer):
     tolerance: Annotated[Number | None, Field(description="what the meters' accuracy explains, up or down")]
     estimated: Annotated[Number | None, Field(description="what of the rest may come from estimates, up or down")]
     negative_rest: Annotated[bool, Field(description="a finding: below zero by more than tolerance and estimates")]
-    coverage: Annotated[Number, Field(description="share of the bucket of which all meters involved are measured")]
+    coverage: Annotated[Ratio, Field(description="share of the bucket of which all meters involved are measured")]
     without_class: Annotated[list[str], Field(description="meters without an accuracy class, taken as 2 %")]
 
 

@@ -18,7 +18,8 @@ from api.calendar.buckets import Bucket, By, buckets, edges
 from api.calendar.clock import Period, hour_end, stretches
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Connection, Database
-from api.exact_json import Answer, Instant, Number, quantity, ratio, reply
+from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio, reply
+from api.formats import TableRoute
 from api.open_quarters import OpenQuarters, read_open_quarters
 from api.periods import parse_period
 from api.problems import bad_value
@@ -26,7 +27,7 @@ from api.series import Series
 from api.site_store import OwnSite, SiteRow
 from schemas.resources import Resource
 
-router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"])
+router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"], route_class=TableRoute)
 
 _EDGE = "an instant with its offset, or a date: the site's midnight"
 
@@ -54,8 +55,8 @@ class Consumption(Answer):
     total: Number | None
     measured: Number | None
     estimated: Number | None
-    coverage: Annotated[Number, Field(description="share of the bucket that measured readings stand behind, 0 to 1")]
-    estimated_share: Annotated[Number | None, Field(description="share of the total that is estimated, 0 to 1")]
+    coverage: Annotated[Ratio, Field(description="share of the bucket that measured readings stand behind, 0 to 1")]
+    estimated_share: Annotated[Ratio | None, Field(description="share of the total that is estimated, 0 to 1")]
     provisional: Annotated[
         bool, Field(description="reaches into quarters that are not complete yet, of which raw readings tell so far")
     ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from api import fact_answers
@@ -14,16 +15,16 @@ from api.event_answers import meter_numbers
 from api.exact_json import reply
 from api.fact_answers import ExchangeAnswer, ExchangeRecord, ManualAnswer, ManualReadings, SavedReadings
 from api.fact_store import AskedFacts
+from api.formats import TableRoute
 from api.routes.consumption import MeterKeys
 from api.routes.events import AskedSpan
 from api.said import Said
 from api.site_store import OwnSite
 
-router = APIRouter(prefix="/v1/sites/{site}", tags=["exchanges and manual readings"])
+router = APIRouter(prefix="/v1/sites/{site}", tags=["exchanges and manual readings"], route_class=TableRoute)
 
 
-@router.get("/exchanges", response_model=Page[ExchangeAnswer])
-async def exchanges(
+async def _asked(
     *,
     site: OwnSite,
     connection: Database,
@@ -31,10 +32,21 @@ async def exchanges(
     meter: MeterKeys = None,
     limit: Limit = 1000,
     cursor: CursorText = None,
-) -> Response:
+) -> AskedFacts:
+    meters = await meter_numbers(connection, site, meter)
+    at, number = decode_cursor(cursor, datetime, int) if cursor else (None, 0)
+    after = None if at is None else (at, number)
+    return AskedFacts(meters=meters, start=span[0], end=span[1], after=after, limit=limit)
+
+
+Asked = Annotated[AskedFacts, Depends(_asked)]
+"""A route's parameter of this kind is what `from`, `to`, `meter`, `limit` and `cursor` ask for."""
+
+
+@router.get("/exchanges", response_model=Page[ExchangeAnswer])
+async def exchanges(asked: Asked, connection: Database) -> Response:
     """Exchanges recorded for the period (by default: all), the newest first, with all their versions."""
-    numbers = await meter_numbers(connection, site, meter)
-    return reply(await fact_answers.exchange_page(connection, numbers, _asked(span, limit, cursor)))
+    return reply(await fact_answers.exchange_page(connection, asked))
 
 
 @router.post("/exchanges", response_model=ExchangeAnswer)
@@ -50,18 +62,9 @@ async def withdraw_exchange(exchange: str, site: OwnSite, body: Said, connection
 
 
 @router.get("/manual-readings", response_model=Page[ManualAnswer])
-async def manual_readings(
-    *,
-    site: OwnSite,
-    connection: Database,
-    span: AskedSpan,
-    meter: MeterKeys = None,
-    limit: Limit = 1000,
-    cursor: CursorText = None,
-) -> Response:
+async def manual_readings(asked: Asked, connection: Database) -> Response:
     """Manual readings of the period (by default: all), the newest first, with all their versions."""
-    numbers = await meter_numbers(connection, site, meter)
-    return reply(await fact_answers.manual_page(connection, numbers, _asked(span, limit, cursor)))
+    return reply(await fact_answers.manual_page(connection, asked))
 
 
 @router.post("/manual-readings", response_model=SavedReadings)
@@ -74,8 +77,3 @@ async def add_manual_readings(site: OwnSite, body: ManualReadings, connection: D
 async def withdraw_manual_reading(reading: str, site: OwnSite, body: Said, connection: Database) -> Response:
     """Take a reading back; what the meter itself said then counts again."""
     return reply(await fact_answers.withdraw_manual(connection, site, reading, body))
-
-
-def _asked(span: tuple[datetime | None, datetime | None], limit: int, cursor: str | None) -> AskedFacts:
-    at, meter = decode_cursor(cursor, datetime, int) if cursor else (None, 0)
-    return AskedFacts(start=span[0], end=span[1], after=None if at is None else (at, meter), limit=limit)

@@ -14,10 +14,11 @@ from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
+from api.formats import TableRoute
 from api.ledger_store import Filters
 from api.problems import not_found
 
-router = APIRouter(prefix="/v1", tags=["ledger"])
+router = APIRouter(prefix="/v1", tags=["ledger"], route_class=TableRoute)
 
 Text = Annotated[str | None, Query(max_length=100)]
 
@@ -35,8 +36,11 @@ class LedgerAnswer(Answer):
     site: str
     agent: str
     epoch: str
-    sent: Annotated[int, Field(description="readings that the agent took, or else those received: see sent_says")]
-    sent_says: Literal["agent", "collector"]
+    sent: Annotated[int, Field(description="readings that the agent took, as far as is known: see sent_says")]
+    sent_says: Annotated[
+        Literal["agent", "collector"],
+        Field(description="agent: its last status; collector: those received, as more came since, or it says nothing"),
+    ]
     messages: int
     readings: int
     stored: int
@@ -161,10 +165,13 @@ def _ledger(row: dict[str, Any]) -> LedgerAnswer:
     outbox = row.pop("outbox") or {}
     missing = [Range(first=first, last=last) for first, last in row.pop("missing")]
     last_seq = outbox.get("last_seq")
+    said, received = outbox.get("readings"), row["readings"]
+    # An agent's word is as old as its last status, and what came since was sent all the same.
+    is_current = said is not None and said >= received
     return LedgerAnswer(
         **row,
-        sent=outbox.get("readings", row["readings"]),
-        sent_says="agent" if "readings" in outbox else "collector",
+        sent=said if is_current else received,
+        sent_says="agent" if is_current else "collector",
         dropped=outbox.get("dropped_readings"),
         waiting=outbox.get("waiting"),
         last_seq=last_seq,

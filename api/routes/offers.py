@@ -14,6 +14,7 @@ from api.adoption import Adopted, Wish, adopt, adopted_meter, setting_faults
 from api.cursor import Page
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, reply
+from api.formats import TableRoute
 from api.offers import offered_settings, parse_offers
 from api.routes.replays import ReplayAnswer, WaitS, follow
 from api.routes.site import whole_model
@@ -21,7 +22,7 @@ from api.site_store import OwnSite, SiteRow
 from schemas.resources import MeterKind, Resource
 from schemas.site import Meter
 
-router = APIRouter(prefix="/v1", tags=["offered meters"])
+router = APIRouter(prefix="/v1", tags=["offered meters"], route_class=TableRoute)
 
 Settings = Annotated[
     dict[str, Any] | None,

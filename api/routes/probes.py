@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Literal, LiteralString
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,11 +13,10 @@ from starlette.responses import Response
 from api.database import Database, fetch_one
 from api.exact_json import Answer, reply
 from api.problems import ProblemError
-from schemas.sql import migrations
+from schemas.sql import NEWEST_APPLIED, migrations
 
 router = APIRouter(tags=["probes"])
 
-_SCHEMA: LiteralString = "SELECT coalesce(max(number), 0) AS number FROM schema_migration"
 _EXPECTED = len(migrations())
 
 
@@ -40,7 +39,7 @@ async def health() -> Response:
 async def ready(connection: Database) -> Response:
     """The database can be reached and has the schema that this version expects; otherwise 503 and what is wrong."""
     try:
-        row = await fetch_one(connection, _SCHEMA)
+        row = await fetch_one(connection, NEWEST_APPLIED)
     except UndefinedTable:
         row = None
     number = row["number"] if row else 0

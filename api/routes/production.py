@@ -12,16 +12,18 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api import runs_store
-from api.attribution_loader import attribute_period
+from api.attribution.loader import attribute_period
+from api.calendar.clock import Period
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
-from api.database import Database
-from api.exact_json import Answer, Instant, Number, quantity, ratio, reply
-from api.indicators.intensity import Output, outputs
+from api.database import Connection, Database
+from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio, reply
+from api.formats import TableRoute
+from api.indicators.outputs import Output, outputs
 from api.routes.consumption import AskedPeriod
-from api.site_store import OwnSite
+from api.site_store import OwnSite, SiteRow
 from schemas.resources import RunState
 
-router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"])
+router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"], route_class=TableRoute)
 
 
 class RunAnswer(Answer):
@@ -49,7 +51,7 @@ class Production(Answer):
     unit: str
     good: Number
     scrap: Number
-    scrap_ratio: Annotated[Number | None, Field(description="scrap / (good + scrap) [ISO 22400-2]")]
+    scrap_ratio: Annotated[Ratio | None, Field(description="scrap / (good + scrap) [ISO 22400-2]")]
 
 
 @router.get("/runs", response_model=Page[RunAnswer])
@@ -62,6 +64,13 @@ async def runs(
     cursor: CursorText = None,
 ) -> Response:
     """Runs that touch the period, by start."""
+    return reply(await run_page(connection, site, period, line=line, limit=limit, cursor=cursor))
+
+
+async def run_page(
+    connection: Connection, site: SiteRow, period: Period, *, line: str | None, limit: int, cursor: str | None = None
+) -> Page[RunAnswer]:
+    """A page of runs that touch the period, by start."""
     after = tuple(decode_cursor(cursor, datetime, int)) if cursor else None
     rows = await runs_store.runs(connection, site.id, period, line=line, after=after, limit=limit + 1)
     page = page_of(rows, limit, lambda row: (row["start_at"], row["id"]))
@@ -77,7 +86,7 @@ async def runs(
         )
         for row in page.items
     ]
-    return reply(Page(items=items, next=page.next))
+    return Page(items=items, next=page.next)
 
 
 @router.get("/production", response_model=Page[Production])

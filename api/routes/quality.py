@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from api.calendar.clock import Period
 from api.database import Database
-from api.exact_json import Answer, Instant, Number, ratio, reply
+from api.exact_json import Answer, Instant, Ratio, ratio, reply
+from api.formats import TableRoute
 from api.periods import parse_period
 from api.problems import bad_value
 from api.quality.cadence import cadence_of, is_silent, silent_after
-from api.quality.facts import AgentFacts, CadenceFrom, MeterFacts, QuarantineFacts
-from api.quality.finding import Finding
+from api.quality.facts import AgentFacts, CadenceFrom, MeterFacts
 from api.quality.findings import LEAST_USABLE
 from api.quality_loader import SiteQuality, load_quality
 from api.site_store import OwnSite, SiteRow
@@ -25,7 +25,7 @@ from schemas.events import EventKind
 from schemas.findings import FindingKind
 from schemas.resources import Resource
 
-router = APIRouter(prefix="/v1/sites/{site}", tags=["data quality"])
+router = APIRouter(prefix="/v1/sites/{site}", tags=["data quality"], route_class=TableRoute)
 
 
 class MeterQuality(Answer):
@@ -35,11 +35,11 @@ class MeterQuality(Answer):
     name: str
     agent: str
     resource: Resource
-    coverage: Annotated[Number, Field(description="share of the period that measured readings stand behind, 0 to 1")]
+    coverage: Annotated[Ratio, Field(description="share of the period that measured readings stand behind, 0 to 1")]
     days: Annotated[int, Field(description="whole local days of the period")]
     usable_days: Annotated[int, Field(description="days of which measured readings cover more than half")]
     usable: Annotated[bool | None, Field(description="whether 90 % of the days are usable; null without a whole day")]
-    estimated_share: Annotated[Number | None, Field(description="share of the amount that is estimated, 0 to 1")]
+    estimated_share: Annotated[Ratio | None, Field(description="share of the amount that is estimated, 0 to 1")]
     cadence: Annotated[float | None, Field(description="how often it is expected to speak")]
     cadence_from: Annotated[CadenceFrom | None, Field(description="set, its interval, or learnt from what it does")]
     cadence_seen: Annotated[float | None, Field(description="the usual distance of its newest readings")]
@@ -79,6 +79,7 @@ class FindingAnswer(Answer):
     kind: FindingKind
     meter: str | None
     agent: str | None
+    line: str | None
     start: Annotated[Instant, Field(alias="from")]
     end: Annotated[Instant | None, Field(alias="to")]
     seen: str
@@ -136,10 +137,10 @@ def answer(site: SiteRow, found: SiteQuality) -> QualityAnswer:
         start=facts.start,
         end=facts.end,
         now=found.now,
-        findings=[_finding(finding) for finding in found.findings],
+        findings=[FindingAnswer.model_validate(finding, from_attributes=True) for finding in found.findings],
         meters=[_meter(meter, found, events) for meter in facts.meters],
         agents=[_agent(agent, missing[agent.agent]) for agent in facts.agents],
-        quarantine=[_quarantine(entry) for entry in facts.quarantine],
+        quarantine=[QuarantineCount.model_validate(entry, from_attributes=True) for entry in facts.quarantine],
     )
 
 
@@ -177,30 +178,4 @@ def _agent(agent: AgentFacts, missing: int) -> AgentQuality:
         readings_dropped=agent.dropped,
         unknown_meters=[unknown.meter for unknown in agent.unknown],
         missing_messages=missing,
-    )
-
-
-def _quarantine(entry: QuarantineFacts) -> QuarantineCount:
-    return QuarantineCount(
-        agent=entry.agent,
-        reason=entry.reason,
-        messages=entry.entries,
-        readings=entry.readings,
-        first_at=entry.first_at,
-        last_at=entry.last_at,
-    )
-
-
-def _finding(finding: Finding) -> FindingAnswer:
-    return FindingAnswer(
-        kind=finding.kind,
-        meter=finding.meter,
-        agent=finding.agent,
-        start=finding.start,
-        end=finding.end,
-        seen=finding.seen,
-        why=finding.why,
-        todo=finding.todo,
-        event=finding.event,
-        count=finding.count,
     )

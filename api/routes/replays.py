@@ -15,11 +15,12 @@ from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, reply
+from api.formats import TableRoute
 from api.problems import not_found
 from schemas.quarantine import Reason
 from schemas.topics import Key
 
-router = APIRouter(prefix="/v1/quarantine", tags=["ledger"])
+router = APIRouter(prefix="/v1/quarantine", tags=["ledger"], route_class=TableRoute)
 
 _LOOK_EVERY_S = 0.1
 WaitS = Annotated[float, Query(ge=0, le=20, description="how long to wait for the replay before answering, in seconds")]

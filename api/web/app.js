@@ -70,7 +70,7 @@ async function showIntensity() {
   const { items } = await ask(`/sites/${find("site").value}/intensity`, { from: from.toISOString(), to: to.toISOString() });
   find("intensity-period").textContent = `The last 30 days, from ${from.toLocaleDateString()}`;
   find("intensity").replaceChildren(...items.map((item) => row([
-    item.product, item.resource, `${numbers.format(item.good)} ${item.good_unit}`, item.value, item.fully_loaded,
+    item.product, item.indicator, item.good === null ? null : `${numbers.format(item.good)} ${item.good_unit}`, item.value, item.fully_loaded,
     item.unit, item.estimated_share === null ? null : percent.format(item.estimated_share),
   ])));
 }
@@ -101,7 +101,7 @@ async function choosePeriods() {
   do {
     const parameters = cursor ? { driver: form.elements.driver.value, cursor } : { driver: form.elements.driver.value };
     const page = await ask(`/sites/${find("site").value}/driver-values`, parameters);
-    spans.push(...page.items);
+    spans.push(...page.items.filter((item) => !item.line && !item.family && !item.product));
     cursor = page.next;
   } while (cursor);
   const length = (some) => some.reduce((days, span) => days + (Date.parse(span.to) - Date.parse(span.from)) / DAY, 0);

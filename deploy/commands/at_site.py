@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from api.database import Connection
-    from api.fact_store import AskedFacts
     from api.site_store import SiteRow
-    from deploy.commands.db import Subparsers
 
     Model = TypeVar("Model", bound=BaseModel)
 
@@ -42,6 +40,13 @@ def add_site_options(parser: argparse.ArgumentParser) -> None:
     """Add `--site` and `--database-url`, which `at_site` reads."""
     parser.add_argument("--site", metavar="[ORGANISATION/]SITE", help="which site (default: the only one there is)")
     add_database_url(parser)
+
+
+def finish(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int | None]) -> None:
+    """Add `--json` and what `at_site` reads, and set what runs."""
+    parser.add_argument("--json", action="store_true", help="print what the API would answer")
+    add_site_options(parser)
+    parser.set_defaults(run=run)
 
 
 def add_said_options(parser: argparse.ArgumentParser) -> None:
@@ -92,15 +97,13 @@ def in_database(arguments: argparse.Namespace, work: Callable[[Connection], Awai
     import psycopg
 
     from api.problems import Problem, of_database
-    from deploy.migrate import DatabaseAwayError
+    from deploy.migrate import DatabaseAwayError, in_one_line
 
     try:
         return asyncio.run(_in_database(arguments, work))
-    except psycopg.errors.UndefinedTable as error:
-        raise WhichSiteError("the database has not this version's schema; run `afkobling db migrate`") from error
     except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
         raise DatabaseAwayError(
-            f"the database did not answer: {str(error).strip()}; nothing was changed, try again later"
+            f"the database did not answer: {in_one_line(error)}; nothing was changed, try again later"
         ) from error
     except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
         problem = Problem.model_validate_json(bytes(of_database(error).body))
@@ -111,9 +114,11 @@ async def _in_database(arguments: argparse.Namespace, work: Callable[[Connection
     import psycopg
     from psycopg.rows import dict_row
 
-    from deploy.migrate import MigrationRefusedError
+    from api.database import fetch_one
+    from deploy.migrate import check_schema, reaching
+    from schemas.sql import NEWEST_APPLIED
 
-    try:
+    with reaching():
         connection = await psycopg.AsyncConnection.connect(
             database_url(arguments),
             autocommit=True,
@@ -122,9 +127,12 @@ async def _in_database(arguments: argparse.Namespace, work: Callable[[Connection
             application_name="afkobling",
             options="-c timezone=UTC",
         )
-    except psycopg.ProgrammingError as error:
-        raise MigrationRefusedError(f"not a database URL: {str(error).strip()}") from error
     async with connection:
+        try:
+            newest = await fetch_one(connection, NEWEST_APPLIED)
+        except psycopg.errors.UndefinedTable:
+            newest = None
+        check_schema(newest["number"] if newest else 0)
         return await work(connection)
 
 
@@ -148,19 +156,6 @@ async def _find_site(connection: Connection, named: str | None) -> SiteRow:
             raise WhichSiteError(f"more than one site could be meant; say which with --site: {listed}")
 
 
-def add_fact_list(words: Subparsers, run: Callable[[argparse.Namespace], None]) -> None:
-    """Add `list` for facts, whose options `asked_facts` reads."""
-    listed = words.add_parser("list", help="the newest first, with all versions")
-    for name, dest, what in (("--from", "start", "first instant"), ("--to", "end", "first instant after")):
-        listed.add_argument(
-            name, dest=dest, metavar="INSTANT", help=f"{what}: with its offset, or a date, the site's midnight"
-        )
-    listed.add_argument("--meter", action="append", metavar="KEY", help="repeat it for more (default: all)")
-    add_page_options(listed)
-    add_site_options(listed)
-    listed.set_defaults(run=run)
-
-
 def add_page_options(parser: argparse.ArgumentParser) -> None:
     """Add `--limit` and `--json`."""
     parser.add_argument("--limit", type=_limit, default=100, help="at most so many (default: %(default)s)")
@@ -171,19 +166,6 @@ def _limit(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError("give a number from 1 to 10000")
     return int(text)
-
-
-async def asked_facts(
-    arguments: argparse.Namespace, connection: Connection, site: SiteRow
-) -> tuple[list[int], AskedFacts]:
-    """Which meters (by their numbers) and facts of a list are asked for. Raises what the API raises."""
-    from api.event_answers import meter_numbers
-    from api.fact_store import AskedFacts
-    from api.periods import parse_span
-
-    start, end = parse_span(arguments.start, arguments.end, site.zone)
-    numbers = await meter_numbers(connection, site, arguments.meter)
-    return numbers, AskedFacts(start=start, end=end, after=None, limit=arguments.limit)
 
 
 def print_answer(answer: BaseModel) -> None:

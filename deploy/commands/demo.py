@@ -90,14 +90,14 @@ def _print_words(living: Living) -> None:
         for item in outcome["intensity"]:
             true = "" if item["truth"] is None else f"  ({item['truth']:.5g})"
             value = "unknown" if item["value"] is None else f"{item['value']:.5g}"
-            print(f"  {item['product']:10} {item['resource']:9} {value:>10} {item['unit']}{true}")
+            print(f"  {item['product']:10} {item['indicator']:12} {value:>10} {item['unit']}{true}")
     if not any(item["truth"] is not None for item in outcome["consumption"]):
         for item in outcome["consumption"]:
             print(f"  {item['meter']}: {item['total']} {item['unit']}")
     ledger = outcome["ledger"]
     print(
         f"\nledger: {ledger['sent']:,} readings sent, {ledger['stored']:,} stored, "
-        f"{ledger['quarantined']:,} in quarantine"
+        f"{ledger['quarantined']:,} in quarantine, {ledger['on_their_way']:,} on their way"
     )
     _print_faults(outcome)
     periods = {"base_from": base["from"], "base_to": base["to"], **period}

@@ -11,6 +11,7 @@ from deploy.commands.at_site import (
     add_site_options,
     at_site,
     checked,
+    finish,
     print_answer,
     said,
 )
@@ -43,7 +44,7 @@ def add(subparsers: Subparsers) -> None:
     listed.set_defaults(run=_list)
     show = words.add_parser("show", help="one event, who decided what about it, and the readings around it")
     show.add_argument("event", help="as the list shows it: meter:kind:milliseconds")
-    _finish(show, _show)
+    finish(show, _show)
     for word, help_text in (
         ("confirm", "say that the finding is right: what is done now stays"),
         ("overrule", "say that the finding is wrong: the other thing is done"),
@@ -55,19 +56,13 @@ def add(subparsers: Subparsers) -> None:
             act.add_argument("--decision", help="what to do instead; `events show` lists what can be decided")
         act.set_defaults(act=word, decision=None)
         add_said_options(act)
-        _finish(act, _decide)
+        finish(act, _decide)
     aside = words.add_parser("set-aside", help="set readings aside although the rules saw nothing in them")
     aside.add_argument("--meter", required=True, metavar="KEY")
     aside.add_argument("--from", dest="start", required=True, metavar="INSTANT", help=f"the first: {_INSTANT}")
     aside.add_argument("--to", dest="end", metavar="INSTANT", help="the last, also set aside (default: --from)")
     add_said_options(aside)
-    _finish(aside, _set_aside)
-
-
-def _finish(parser: argparse.ArgumentParser, run: object) -> None:
-    parser.add_argument("--json", action="store_true", help="print what the API would answer")
-    add_site_options(parser)
-    parser.set_defaults(run=run)
+    finish(aside, _set_aside)
 
 
 def _list(arguments: argparse.Namespace) -> None:

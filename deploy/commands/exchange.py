@@ -5,22 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from deploy.commands.at_site import (
-    add_fact_list,
-    add_said_options,
-    add_site_options,
-    asked_facts,
-    at_site,
-    checked,
-    print_answer,
-    said,
-)
+from deploy.commands.at_site import add_said_options, add_site_options, at_site, checked, said
+from deploy.commands.fact_list import add_fact_list, print_facts
 
 if TYPE_CHECKING:
-    from api.cursor import Page
-    from api.database import Connection
     from api.fact_answers import ExchangeAnswer
-    from api.site_store import SiteRow
     from deploy.commands.db import Subparsers
 
 
@@ -65,22 +54,9 @@ def _withdraw(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    page = at_site(arguments, lambda connection, site: _exchanges(arguments, connection, site))
-    if arguments.json:
-        print_answer(page)
-        return
-    for exchange in page.items:
-        _print(exchange)
-    if not page.items:
-        print("no such exchanges")
-    if page.next:
-        print(f"these are the newest {arguments.limit}; there are more: raise --limit, or set --to")
-
-
-async def _exchanges(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> Page[ExchangeAnswer]:
     from api.fact_answers import exchange_page
 
-    return await exchange_page(connection, *await asked_facts(arguments, connection, site))
+    print_facts(arguments, exchange_page, _print, what="exchanges")
 
 
 def _print(exchange: ExchangeAnswer) -> None:

@@ -178,14 +178,14 @@ def run_replays(arguments: argparse.Namespace, number: int | None) -> None:
     from collector.connection import connect
     from collector.replay import replay_all
     from deploy.commands.db import database_url
-    from deploy.migrate import DatabaseAwayError
+    from deploy.migrate import DatabaseAwayError, in_one_line
 
     try:
         with connect(database_url(arguments), role="replay") as connection:
             replay_all(connection, number)
     except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
         raise DatabaseAwayError(
-            f"the database went away: {str(error).strip()}; what is replayed stays so; a collector does the rest, "
+            f"the database went away: {in_one_line(error)}; what is replayed stays so; a collector does the rest, "
             "or `afkobling quarantine replay --unfinished`"
         ) from error
 

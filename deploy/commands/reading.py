@@ -5,19 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from deploy.commands.at_site import (
-    add_fact_list,
-    add_said_options,
-    add_site_options,
-    asked_facts,
-    at_site,
-    checked,
-    print_answer,
-    said,
-)
+from deploy.commands.at_site import add_said_options, add_site_options, at_site, checked, said
+from deploy.commands.fact_list import add_fact_list, print_facts
 
 if TYPE_CHECKING:
-    from api.cursor import Page
     from api.database import Connection
     from api.fact_answers import ManualAnswer
     from api.site_store import SiteRow
@@ -75,22 +66,9 @@ def _withdraw(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    page = at_site(arguments, lambda connection, site: _readings(arguments, connection, site))
-    if arguments.json:
-        print_answer(page)
-        return
-    for reading in page.items:
-        _print(reading)
-    if not page.items:
-        print("no such readings")
-    if page.next:
-        print(f"these are the newest {arguments.limit}; there are more: raise --limit, or set --to")
-
-
-async def _readings(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> Page[ManualAnswer]:
     from api.fact_answers import manual_page
 
-    return await manual_page(connection, *await asked_facts(arguments, connection, site))
+    print_facts(arguments, manual_page, _print, what="readings")
 
 
 def _print(reading: ManualAnswer) -> None:

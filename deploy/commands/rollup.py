@@ -17,6 +17,7 @@ _METERS: LiteralString = """
     WHERE (%(keys)s::text[] IS NULL OR m.key = ANY (%(keys)s)) AND (%(site)s::text IS NULL OR s.key = %(site)s)
       AND (%(organisation)s::text IS NULL OR o.key = %(organisation)s)
 """
+_HAS_METERS: LiteralString = "SELECT EXISTS (SELECT FROM meter)"
 
 
 class RebuildRefusedError(PermanentError):
@@ -61,9 +62,11 @@ def _once(arguments: argparse.Namespace) -> None:
     from collector.rollup_runner import roll_up_all
     from collector.settings import RollupSettings
     from deploy.commands.settings import read_settings
+    from deploy.migrate import reaching
 
     settings = read_settings(RollupSettings, arguments)
-    total = roll_up_all(settings)
+    with reaching():
+        total = roll_up_all(settings)
     print(f"{total.quarters} quarters written, {total.recomputed} late stretches recomputed")
 
 
@@ -77,6 +80,7 @@ def _rebuild(arguments: argparse.Namespace) -> None:
     from collector.rebuild import rebuild
     from collector.settings import RollupSettings
     from deploy.commands.settings import read_settings
+    from deploy.migrate import reaching
 
     settings = read_settings(RollupSettings, arguments)
     from_ms, to_ms = _instant_ms(arguments.start), _instant_ms(arguments.end)
@@ -85,7 +89,7 @@ def _rebuild(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     prefetch = Prefetch(lambda: connect(settings.database_url, role="rebuild-prefetch"))
     try:
-        with connect(settings.database_url, role="rebuild") as connection:
+        with reaching(), connect(settings.database_url, role="rebuild") as connection:
             meters = _find_meters(connection, arguments.meter, arguments.site)
             done = rebuild(connection, meter_ids=meters, from_ms=from_ms, to_ms=to_ms, prefetch=prefetch)
     finally:
@@ -121,6 +125,8 @@ def _instant_ms(text: str | None) -> int | None:
 
 def _find_meters(connection: Connection, keys: list[str] | None, site: str | None) -> list[int] | None:
     if not keys and site is None:
+        if connection.execute(_HAS_METERS).fetchone() != (True,):
+            raise RebuildRefusedError("there is no meter yet; `afkobling site apply site.yaml` makes those in the file")
         return None
     organisation, _, name = (site or "").rpartition("/")
     rows = connection.execute(_METERS, {"keys": keys, "site": name or None, "organisation": organisation or None})

@@ -47,17 +47,15 @@ def _apply(arguments: argparse.Namespace) -> int:
     import psycopg
 
     from api.site_model import apply_site_model
-    from deploy.migrate import DatabaseAwayError, connect
+    from deploy.migrate import DatabaseAwayError, connect_migrated, in_one_line
 
     model = read_site_model(arguments.file)
-    with connect(database_url(arguments)) as connection:
+    with connect_migrated(database_url(arguments)) as connection:
         try:
             left_over = apply_site_model(connection, model)
-        except psycopg.errors.UndefinedTable as error:
-            raise SiteFileError("the database has no schema yet; run `afkobling db migrate` first") from error
         except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise DatabaseAwayError(
-                f"the database did not take the model: {str(error).strip()}; nothing was changed, try again later"
+                f"the database did not take the model: {in_one_line(error)}; nothing was changed, try again later"
             ) from error
     print(f"applied {model.organisation.id}/{model.site.id}: {len(model.meters)} meters")
     for part in left_over:

@@ -69,10 +69,8 @@ def _create(arguments: argparse.Namespace) -> int:
 
 def create_token(url: str, *, organisation: str, name: str, scopes: list[str], days: int) -> tuple[str, str]:
     """A new token and when it expires, in ISO 8601. Raises UnknownOrganisationError."""
-    import psycopg
-
     from api.auth import digest, new_token
-    from deploy.migrate import connect
+    from deploy.migrate import connect_migrated
 
     token = new_token()
     values = {
@@ -82,11 +80,8 @@ def create_token(url: str, *, organisation: str, name: str, scopes: list[str], d
         "scopes": scopes,
         "days": days,
     }
-    with connect(url) as connection:
-        try:
-            row = connection.execute(_CREATE, values).fetchone()
-        except psycopg.errors.UndefinedTable as error:
-            raise UnknownOrganisationError("the database has no schema yet; run `afkobling db migrate`") from error
+    with connect_migrated(url) as connection:
+        row = connection.execute(_CREATE, values).fetchone()
     if row is None:
         raise UnknownOrganisationError(
             f"there is no organisation {organisation!r}; `afkobling site apply site.yaml` makes the one in the file"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import LiteralString
 
+NEWEST_APPLIED: LiteralString = "SELECT coalesce(max(number), 0) AS number FROM schema_migration"
+"""Gives the number of the last migration of a database; where there was none, the table may be missing."""
 _NAME = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 
 

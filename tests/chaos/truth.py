@@ -57,10 +57,10 @@ class Truth:
         found = {}
         for described in _METERS:
             key, kind = described["id"], described["kind"]
-            own, factor = values[key], _CANONICAL.get(described["unit"], Decimal(1))
+            own, to_canonical = values[key], _CANONICAL.get(described["unit"], Decimal(1))
             if kind != "rate":
                 counted = sum(own, Decimal(0)) if kind == "interval" else own[-1] - own[0]
-                found[key] = int(counted * factor * 1_000_000_000)
+                found[key] = int(counted * to_canonical * 1_000_000_000)
         return found
 
 

@@ -37,11 +37,21 @@ def test_the_workshop_comes_to_its_true_verdicts(database_url: str, broker_url: 
         "water": "relative",
         "material": "relative",
         "waste": "none",
+        "co2_location": "absolute",
+        "co2_market": "absolute",
     }
-    assert len(outcome["intensity"]) == 12
+    assert outcome["true_verdicts"] == outcome["verdicts"]
+    assert len(outcome["intensity"]) == 18
     for item in outcome["intensity"]:
         assert item["value"] == pytest.approx(item["truth"], rel=1e-3), item
         assert item["fully_loaded"] == pytest.approx(item["fully_loaded_truth"], rel=1e-3), item
+        assert item["value_low"] <= item["truth"] <= item["value_high"], item
+        assert item["fully_loaded_low"] <= item["fully_loaded_truth"] <= item["fully_loaded_high"], item
+        # Each hour has its own factor of the grid; gas has the same in all.
+        is_carbon = item["indicator"].startswith("co2")
+        assert (item["resource"] is None, item["factor_share"]) == (is_carbon, 1 if is_carbon else None), item
+        if item["indicator"] == "co2_location":
+            assert (item["hourly_share"] == 1) == (item["product"] == "bracket"), item
     for item in outcome["consumption"]:
         # Registers show steps of a hundredth or a whole piece; truth has no steps.
         assert item["total"] == pytest.approx(item["truth"], rel=1e-5, abs=1.0), item
@@ -71,7 +81,7 @@ def test_a_file_of_one_s_own_goes_the_same_way(tmp_path: Path, database_url: str
     assert (meter["meter"], meter["unit"], meter["total"]) == ("oven", "kWh", 75.0)
     # A day between two readings is far beyond max_gap: the total is kept, and said to be estimated.
     assert (meter["measured"], meter["estimated"]) == (0, 75.0)
-    assert outcome["verdicts"] == {"energy": "not_assessable"}
+    assert outcome["verdicts"] == dict.fromkeys(("energy", "co2_location", "co2_market"), "not_assessable")
     assert outcome["ledger"]["stored"] == outcome["ledger"]["sent"] == 31
 
 

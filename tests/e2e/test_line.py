@@ -316,7 +316,7 @@ def _check_decoupling(api: Api) -> None:
         **{"from": f"{PERIOD}-01-01", "to": f"{PERIOD + 1}-01-01"},
     )
     indicators = {item["indicator"]: item for item in answer["items"]}
-    assert set(indicators) == {"energy", "water"}
+    assert set(indicators) == {"energy", "water", "co2_location", "co2_market"}
     energy, water = indicators["energy"], indicators["water"]
     assert (energy["state"], energy["verdict"], energy["elasticity_state"]) == (
         "absolute",

@@ -18,10 +18,10 @@ START = 1_795_298_400_000 // QUARTER_MS * QUARTER_MS
 SPAN = 40 * QUARTER_MS
 
 
-def rules(kind: KindCode, *, factor: float = 1.0, max_gap_ms: int = 2 * QUARTER_MS) -> MeterRules:
+def rules(kind: KindCode, *, to_canonical: float = 1.0, max_gap_ms: int = 2 * QUARTER_MS) -> MeterRules:
     return MeterRules(
         kind=np.array([kind], np.int8),
-        factor=np.array([factor]),
+        to_canonical=np.array([to_canonical]),
         max_gap_ms=np.array([max_gap_ms]),
         interval_ms=np.array([QUARTER_MS if kind is KindCode.INTERVAL else 0]),
         width=np.array([0]),
@@ -79,9 +79,9 @@ def nasty(draw: st.DrawFn) -> ReadingTable:
 
 
 @given(registers(), st.sampled_from([1.0, 1e-3, 1000.0, 11.0, 1 / 3.6]))
-def test_buckets_sum_to_the_difference_of_the_registers_exactly(readings: ReadingTable, factor: float) -> None:
-    quarters = everything(readings, rules(KindCode.COUNTER, factor=factor))
-    first, last = (int(billionths(readings.value[i : i + 1] * factor)[0]) for i in (0, len(readings.at) - 1))
+def test_buckets_sum_to_the_difference_of_the_registers_exactly(readings: ReadingTable, to_canonical: float) -> None:
+    quarters = everything(readings, rules(KindCode.COUNTER, to_canonical=to_canonical))
+    first, last = (int(billionths(readings.value[i : i + 1] * to_canonical)[0]) for i in (0, len(readings.at) - 1))
     assert total(quarters) == last - first
     assert (quarters.measured >= 0).all()
     assert (quarters.estimated >= 0).all()

@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.indicators.attribution import attribute
-from api.indicators.decoupling import Pressure, Verdict, compare, judge
+from api.indicators.balances import balances
+from api.indicators.comparison import compare
+from api.indicators.decoupling import Pressure, Verdict, judge
 from api.indicators.flows import Amount, Flow
-from api.indicators.intensity import balances, share_idle
+from api.indicators.intensity import Facts, intensities
 from api.indicators.lines import Grid, Phase, Run
 from api.indicators.splitting import MAX_WEIGHT_SUM, cut, fit, split
 from api.series import counted
 from schemas.quantities import QUARTER_MS
 from schemas.resources import Direction, Resource, RunState
-from schemas.site import Share, ShareBy
+from schemas.sharing import Share, ShareBy
 
 COUNT = 6
 LINES = ("a", "b", "c")
@@ -90,13 +92,13 @@ def test_what_goes_in_comes_out(flows, spans, mass, lines):
     attribution = attribute(GRID, flows, spans, lines=lines, mass_kg={"p": mass, "q": 1.5})
     for balance in balances(attribution):
         assert balance.difference == 0
-    idle = sum((p.amount.total for p in attribution.parts if p.slot.phase is Phase.IDLE and p.line), 0)
     kept = sum(
         p.amount.total
         for p in attribution.parts
         if p.slot.phase is Phase.IDLE and not any(at == p.line for (at, _), ms in attribution.occupied_ms.items() if ms)
     )
-    assert sum((a.total for a in share_idle(attribution).values()), 0) == idle - kept
+    loaded = sum(one.loaded.total for one in intensities(attribution, Facts()))
+    assert loaded == sum(balance.products.total + balance.idle.total for balance in balances(attribution)) - kept
 
 
 @settings(deadline=None, max_examples=300)

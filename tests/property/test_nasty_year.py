@@ -193,7 +193,7 @@ def test_a_year_of_a_nasty_meter(seed: int) -> None:
     end = START + meter.count * CADENCE
     rules = make_rules(
         kind=np.array([KindCode.COUNTER], np.int8),
-        factor=np.ones(1),
+        to_canonical=np.ones(1),
         max_gap_ms=np.array([float(MAX_GAP)]),
         interval_ms=np.zeros(1),
         register_width=np.array([WIDTH / TICKS]),

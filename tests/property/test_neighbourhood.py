@@ -35,7 +35,7 @@ class Case:
 def meter_rules(draw: st.DrawFn) -> MeterRules:
     return MeterRules(
         kind=np.array([draw(st.sampled_from([KindCode.COUNTER] * 4 + [KindCode.INTERVAL, KindCode.RATE]))], np.int8),
-        factor=np.array([1.0]),
+        to_canonical=np.array([1.0]),
         max_gap_ms=np.array([draw(st.sampled_from([10, 45])) * MIN]),
         interval_ms=np.array([15 * MIN]),
         width=np.array([draw(st.sampled_from([0, 100 * SCALE]))]),

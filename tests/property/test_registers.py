@@ -36,7 +36,7 @@ WIDTH = 1000.0
 def rules(*, rated: float = np.inf, width: float = 0.0) -> MeterRules:
     return make_rules(
         kind=np.array([KindCode.COUNTER], np.int8),
-        factor=np.ones(1),
+        to_canonical=np.ones(1),
         max_gap_ms=np.array([30.0 * MIN]),
         interval_ms=np.zeros(1),
         register_width=np.array([width]),

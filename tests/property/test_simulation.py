@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.simulation.emissions import HIGHEST, LOWEST
 from edge.simulation.factory import PRODUCTS
 from edge.simulation.meters import site_model
 from edge.simulation.truth import USED
@@ -48,6 +49,12 @@ def test_what_goes_in_comes_out(workshop: Workshop, data: st.DataObject) -> None
         marginal = sum(truth.products[product, resource].marginal for product in PRODUCTS)
         whole = marginal + truth.idle[resource] + truth.unattributed[resource]
         assert whole == pytest.approx(truth.totals[resource], rel=1e-9)
+    for co2 in truth.co2.values():
+        whole = sum(of.marginal for of in co2.products.values()) + co2.idle + co2.unattributed
+        assert whole == pytest.approx(co2.total, rel=1e-9)
+        loaded = sum(of.fully_loaded - of.marginal for of in co2.products.values())
+        # Idle stays where it is on a line that made nothing.
+        assert loaded <= co2.idle * (1 + 1e-9)
     assert all(quantity >= 0 for quantity in truth.consumption.values())
 
 
@@ -74,3 +81,21 @@ def test_a_later_end_changes_nothing(seed: int, hours: int, more: int) -> None:
         assert np.array_equal(short.registers(meter.id, times), longer.registers(meter.id, times))
     assert short.runs_between(*span) == longer.runs_between(*span)
     assert short.truth(*span) == longer.truth(*span)
+    assert short.grid_factors() == longer.grid_factors()[: len(short.grid_factors())]
+
+
+@given(workshop=workshops(), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_co2_is_what_flowed_in_each_hour_by_the_factor_of_that_hour(workshop: Workshop, data: st.DataObject) -> None:
+    factors = workshop.grid_factors()
+    assert [factor.at_ms for factor in factors] == list(range(workshop.start_ms, workshop.end_ms, 4 * QUARTER_MS))
+    assert all(LOWEST <= factor.kg_per_kwh <= HIGHEST for factor in factors)
+    first = data.draw(st.integers(0, len(factors) - 1))
+    hours = factors[first : data.draw(st.integers(first + 1, min(first + 48, len(factors))))]
+    truth = workshop.truth(hours[0].at_ms, hours[-1].at_ms + 4 * QUARTER_MS)
+    by_hour = [
+        workshop.truth(hour.at_ms, hour.at_ms + 4 * QUARTER_MS).consumption["main-electricity"] for hour in hours
+    ]
+    scope_2 = sum(kwh * hour.kg_per_kwh for kwh, hour in zip(by_hour, hours, strict=True))
+    assert truth.co2["location"].scope_2 == pytest.approx(scope_2, rel=1e-9)
+    assert truth.co2["location"].scope_1 == truth.co2["market"].scope_1

@@ -20,6 +20,8 @@ from deploy.commands.token import create_token
 from schemas.configuration import parse_configuration
 from schemas.quantities import SCALE
 from schemas.site import SiteModel
+from schemas.topics import AgentAddress, Kind
+from tests.integration.api.offering import CABINET, NOW_MS, send
 
 SITE = """
 organisation: {id: acme, name: Acme A/S}
@@ -233,3 +235,25 @@ def dip(found: Found) -> str:
         after_value=1011.0,
         quantity=SCALE * 3 // 4,
     )
+
+
+@pytest.fixture
+def offer(database_url, site):
+    """Let an agent offer meters."""
+
+    def say(*meters: dict[str, Any], address: AgentAddress = CABINET) -> None:
+        send(database_url, {"v": 1, "at": NOW_MS, "meters": list(meters)}, address, Kind.METERS)
+
+    return say
+
+
+@pytest.fixture
+def read(database_url, site):
+    """Let an agent send readings of a meter, a second apart, the newest first."""
+
+    def say(seq: int, *values: float, meter: str = "oven", unit: str = "kWh", address: AgentAddress = CABINET) -> None:
+        at = [NOW_MS - 1000 * (i + 1) for i in range(len(values))]
+        head = {"v": 1, "epoch": "E1", "seq": seq, "sent_at": NOW_MS, "meters": [meter], "units": [unit]}
+        send(database_url, {**head, "meter": [0] * len(values), "at": at, "value": list(values)}, address)
+
+    return say

@@ -24,8 +24,11 @@ EVENT = "/v1/sites/{site}/events/{event}"
 # What needs a body or a finding of its own: their tests ask for others' sites too.
 OWN_TESTS = {
     ("PUT", "/v1/sites/{site}/model"),
+    ("PUT", "/v1/sites/{site}/runs"),
+    *((method, "/v1/sites/{site}/runs/{line}/{run}") for method in ("GET", "DELETE")),
     ("GET", EVENT),
     ("GET", "/v1/sites/{site}/virtual-meters/{meter}"),
+    ("GET", "/v1/sites/{site}/figures/{figure}"),
     *(("POST", f"{EVENT}/{act}") for act in ("confirm", "overrule", "reopen")),
     *(("POST", f"/v1/sites/{{site}}/{part}") for part in ("events", "exchanges", "manual-readings")),
     ("POST", "/v1/sites/{site}/exchanges/{exchange}/withdraw"),
@@ -120,7 +123,7 @@ async def test_another_organisations_site_is_not_there(client, connection, other
     }
     body["items"][0]["source"] = "test"
     sent = {"json": body} if method == "PUT" else {}
-    parameters = {**PERIOD, "meter": "main"}
+    parameters = {**PERIOD, "meter": "main", "product": "bolt", "driver": "revenue"}
     response = await client.request(method, address(path, site="aarhus", **ids), params=parameters, **sent)
     assert_problem(response, 404)
     assert "aarhus" not in response.text.replace(str(response.url), "")

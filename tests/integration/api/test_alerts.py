@@ -1,32 +1,24 @@
-"""Alerts from condition to message, on the real database, a real webhook and the real broker."""
+"""Alerts from condition to message, on the real database."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
-import paho.mqtt.client as mqtt
 import psycopg
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 from psycopg.rows import dict_row
-from pydantic import ValidationError
 
 from api.alerts import store as alert_store
-from api.alerts.channels import Broker, UndeliveredError, Webhook
+from api.alerts.channels import UndeliveredError
 from api.alerts.service import AlertService, wait_after
 from api.alerts.settings import AlertSettings
-from deploy.cli import main
 from schemas.alerts import AlertMessage
-from tests.integration.api.test_access import assert_problem
-from tests.integration.api.test_consumption_routes import ask, pages
+from tests.integration.api.test_consumption_routes import ask
 
 pytestmark = pytest.mark.stack
 
@@ -265,147 +257,3 @@ def test_it_runs_until_it_is_stopped(database_url, connection, store, speak, box
     service.stop()
     thread.join(30)
     assert not thread.is_alive()
-
-
-# Channels
-
-
-@pytest.fixture
-def webhook() -> Iterator[tuple[str, list[tuple[dict[str, str], Any]], list[int]]]:
-    """Its address, what it got, and which statuses it answers with, one after another."""
-    got: list[tuple[dict[str, str], Any]] = []
-    statuses: list[int] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            got.append((dict(self.headers), json.loads(body)))
-            self.send_response(statuses.pop(0) if statuses else 204)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/alerts", got, statuses
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_webhook_gets_json_with_its_token_and_a_key(webhook):
-    address, got, statuses = webhook
-    statuses += [500, 404]
-    channel = Webhook(address, "secret")
-    payload = {"message": "m-1", "text": "Tæller står stille"}
-    for status in (500, 404):
-        with pytest.raises(UndeliveredError, match=f"answered {status}"):
-            channel.send(payload)
-    channel.send(payload)
-    channel.close()
-    headers, body = got[-1]
-    assert body == payload
-    assert headers["Authorization"] == "Bearer secret"
-    assert headers["Idempotency-Key"] == "m-1"
-    with pytest.raises(UndeliveredError, match="can't be reached"):
-        Webhook("http://127.0.0.1:9/", None).send(payload)
-
-
-def test_the_broker_gets_it_on_the_site_s_topic(broker_url):
-    parts = urlsplit(broker_url)
-    arrived: list[mqtt.MQTTMessage] = []
-    subscribed, told = threading.Event(), threading.Event()
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    client.on_connect = lambda c, *_: c.subscribe("afkobling/v1/alert-test/odense/alerts", qos=1)
-    client.on_subscribe = lambda *_: subscribed.set()
-
-    def keep(_client, _userdata, message) -> None:
-        arrived.append(message)
-        told.set()
-
-    client.on_message = keep
-    client.connect(str(parts.hostname), parts.port or 1883)
-    client.loop_start()
-    assert subscribed.wait(10)
-    channel = Broker(broker_url)
-    channel.send({"message": "m-1", "organisation": "alert-test", "site": "odense"})
-    channel.send({"message": "m-2", "organisation": "alert-test", "site": "odense"})
-    assert told.wait(10)
-    channel.close()
-    channel.close()
-    client.disconnect()
-    client.loop_stop()
-    assert json.loads(arrived[0].payload)["message"] == "m-1"
-    assert not arrived[0].retain
-
-
-def test_a_broker_that_is_away_is_told():
-    with pytest.raises(UndeliveredError, match=r"mqtt://127\.0\.0\.1:9 can't be reached"):
-        Broker("mqtt://127.0.0.1:9").send({"message": "m", "organisation": "o", "site": "s"})
-
-
-# API, command line and settings
-
-
-async def test_alerts_come_in_pages_and_only_one_s_own(client, connection, site, other_site):
-    for place in ("odense", "aarhus"):
-        for i in range(3):
-            connection.execute(
-                "INSERT INTO alert (site_id, rule, meter, since, seen, why, todo, opened_at, seen_at)"
-                " SELECT id, 'leak', %s, now(), 's', 'w', 't', now(), now() FROM site WHERE key = %s",
-                [f"m{i}", place],
-            )
-    items, count = await pages(client, ALERTS, limit=2)
-    assert ([item["meter"] for item in items], count) == (["m2", "m1", "m0"], 2)
-    (theirs,) = connection.execute(
-        "SELECT max(alert.id) FROM alert JOIN site ON site.id = site_id WHERE key = 'aarhus'"
-    ).fetchone()
-    assert_problem(await client.post(f"{ALERTS}/{theirs}/acknowledge", json=ANNA), 404, "lists them")
-    assert_problem(await client.post(f"/v1/sites/aarhus/alerts/{theirs}/acknowledge", json=ANNA), 404)
-    assert_problem(await client.post(f"{ALERTS}/{items[0]['id']}/acknowledge", json={"author": "Anna"}), 422, "reason")
-    assert_problem(await client.post(f"{ALERTS}/0/acknowledge", json=ANNA), 422)
-
-
-async def test_the_first_who_knows_stays_written_down(client, connection, site):
-    connection.execute(
-        "INSERT INTO alert (site_id, rule, agent, since, seen, why, todo, opened_at, seen_at)"
-        " SELECT id, 'silent', 'cabinet-1', now(), 's', 'w', 't', now(), now() FROM site"
-    )
-    (alert,) = (await ask(client, ALERTS))["items"]
-    for author in ("Anna", "Bo"):
-        response = await client.post(f"{ALERTS}/{alert['id']}/acknowledge", json={**ANNA, "author": author})
-        assert response.json()["acknowledged_by"] == "Anna"
-
-
-def test_the_command_lists_and_acknowledges(database_url, site, connection, capsys):
-    (number,) = connection.execute(
-        "INSERT INTO alert (site_id, rule, meter, since, seen, why, todo, opened_at, seen_at)"
-        " SELECT id, 'leak', 'water', now(), 'It runs at night.', 'w', 'Listen.', now(), now() FROM site RETURNING id"
-    ).fetchone()
-    url = ["--database-url", database_url]
-    assert main(["alerts", "list", *url]) == 0
-    out = capsys.readouterr().out
-    assert f"{number}  leak  open" in out
-    assert "It runs at night." in out
-    assert main(["alerts", "ack", str(number), "--author", "Anna", "--reason", "known", *url]) == 0
-    assert "acknowledged by Anna" in capsys.readouterr().out
-    assert main(["alerts", "list", "--json", "--open", *url]) == 0
-    (alert,) = json.loads(capsys.readouterr().out)["items"]
-    assert alert["acknowledged_why"] == "known"
-    assert main(["alerts", "ack", "999", "--author", "Anna", "--reason", "known", *url]) == 1
-    assert "there is no alert 999" in capsys.readouterr().err
-
-
-def test_settings_that_can_not_work_are_refused_before_anything_starts():
-    for wrong, words in (
-        ({"alert_mqtt": True}, "AFKOBLING_BROKER_URL"),
-        ({"alert_webhook_url": "not a url"}, "URL"),
-        ({"alert_per_hour": 0}, "greater than or equal to 1"),
-        ({"alert_remind_h": 1}, "greater than or equal to 24"),
-        ({"broker_url": "http://broker"}, "not a broker address"),
-    ):
-        with pytest.raises(ValidationError, match=words):
-            AlertSettings(database_url="postgresql://x", **wrong)

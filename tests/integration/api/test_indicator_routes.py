@@ -199,7 +199,10 @@ class TestDecoupling:
             "value": 2080,
             "unit": "DKK",
             "price_year": 2025,
+            "nominal": None,
+            "origin": "given",
             "problem": None,
+            "problem_da": None,
         }
         assert (item["state"], item["verdict"], item["possible_states"]) == ("absolute", "firm", ["absolute"])
         assert item["meters"] == ["main"]
@@ -336,5 +339,10 @@ class TestDecoupling:
     async def test_all_indicators_that_have_meters(self, client, store):
         fill(store, "main", 2025, 96)
         found = await ask(client, DECOUPLING, **PERIODS)
-        assert [item["indicator"] for item in found["items"]] == ["energy", "water"]
+        assert [item["indicator"] for item in found["items"]] == [
+            "energy",
+            "water",
+            "co2_location",
+            "co2_market",
+        ]
         assert {item["state"] for item in found["items"]} == {"not_assessable"}

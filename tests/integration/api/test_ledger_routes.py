@@ -74,6 +74,13 @@ async def test_of_another_epoch_only_what_was_received_is_known(client, connecti
     assert (item["missing"], item["complete"]) == ([], True)
 
 
+async def test_more_has_come_than_the_agent_last_said(client, connection):
+    enter(connection, "a")
+    report(connection, "a", readings=99, last_seq=10)
+    (item,) = (await ask(client, "/v1/ledger"))["items"]
+    assert (item["sent"], item["sent_says"]) == (item["readings"], "collector") == (100, "collector")
+
+
 async def test_a_gap_up_to_the_highest_number(client, connection):
     enter(connection, "a", stored_seq=0, highest_seq=5)
     (item,) = (await ask(client, "/v1/ledger/odense/a"))["items"]

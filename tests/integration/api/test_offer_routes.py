@@ -2,87 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from api.site_model import apply_site_model
-from collector.batch import assemble
-from collector.connection import connect
-from collector.decode import Incoming, decode
-from collector.meter_index import load_meter_index
-from collector.replay import replay_all
-from collector.store import write_batch
-from deploy.cli import main
-from schemas.topics import AgentAddress, Kind
-from tests.integration.api.conftest import SITE, serving, site_model
+from schemas.topics import AgentAddress
+from tests.integration.api.conftest import serving
+from tests.integration.api.offering import FULL, OVEN, SHED, finish, meter_row
 from tests.integration.api.test_consumption_routes import ask, pages
 
 pytestmark = pytest.mark.stack
-NOW_MS = 1_767_225_600_000
-CABINET = AgentAddress(organisation="acme", site="odense", agent="cabinet-1")
-SHED = AgentAddress(organisation="acme", site="odense", agent="shed")
-OVEN = {"meter": "oven", "resource": "energy", "unit": "kWh", "kind": "counter", "carrier": "electricity"}
-FULL = {
-    **OVEN,
-    "driver": "modbus",
-    "cadence_ms": 10_000,
-    "register_width": 1e6,
-    "rated_maximum": 60,
-    "dip_window_ms": 60_000,
-    "frozen_after_ms": 7_200_000,
-    "accuracy_class": 1,
-}
-
-
-@pytest.fixture
-def send(database_url, site):
-    """Write a message as a collector would."""
-
-    def write(body: dict[str, Any], address: AgentAddress = CABINET, kind: Kind = Kind.READINGS) -> None:
-        with connect(database_url, role="test") as connection:
-            index = load_meter_index(connection)
-            message = decode(Incoming(topic=address.topic(kind), payload=json.dumps(body).encode()))
-            batch = assemble([message], index, now_ms=NOW_MS, future_tolerance_ms=0)
-            write_batch(connection, batch, model_version=index.version)
-
-    return write
-
-
-@pytest.fixture
-def offer(send):
-    def say(*meters: dict[str, Any], address: AgentAddress = CABINET) -> None:
-        send({"v": 1, "at": NOW_MS, "meters": list(meters)}, address, Kind.METERS)
-
-    return say
-
-
-@pytest.fixture
-def read(send):
-    def say(seq: int, *values: float, meter: str = "oven", unit: str = "kWh", address: AgentAddress = CABINET) -> None:
-        send(
-            {
-                "v": 1,
-                "epoch": "E1",
-                "seq": seq,
-                "sent_at": NOW_MS,
-                "meters": [meter],
-                "units": [unit],
-                "meter": [0] * len(values),
-                "at": [NOW_MS - 1000 * (i + 1) for i in range(len(values))],
-                "value": list(values),
-            },
-            address,
-        )
-
-    return say
-
-
-def finish(database_url) -> None:
-    """What a collector does between batches."""
-    with connect(database_url, role="test") as connection:
-        replay_all(connection, clock_ms=lambda: NOW_MS)
 
 
 async def adopt(client, meter, expected=202, agent="cabinet-1", **settings) -> Any:
@@ -91,16 +20,6 @@ async def adopt(client, meter, expected=202, agent="cabinet-1", **settings) -> A
     )
     assert response.status_code == expected, response.text
     return response.json()
-
-
-def meter_row(connection, key) -> Any:
-    return connection.execute(
-        """
-        SELECT unit, carrier, register_width, rated_maximum, dip_window_ms, frozen_after_ms, cadence_ms, accuracy_class
-        FROM meter WHERE key = %s
-        """,
-        [key],
-    ).fetchone()
 
 
 async def test_what_is_offered_and_what_waits_for_it(client, offer, read):
@@ -260,9 +179,9 @@ async def test_an_interval_that_the_agent_knows(client, connection, offer):
     )
 
 
-async def test_a_neighbours_offers_are_not_seen(client, send, other_site):
+async def test_a_neighbours_offers_are_not_seen(client, offer, other_site):
     aarhus = AgentAddress(organisation="rival", site="odense", agent="cabinet-1")
-    send({"v": 1, "at": NOW_MS, "meters": [OVEN]}, aarhus, Kind.METERS)
+    offer(OVEN, address=aarhus)
     assert (await ask(client, "/v1/sites/odense/offered-meters"))["items"] == []
     await adopt(client, "oven", 404)
     asked: list[tuple[str, dict[str, Any]]] = [
@@ -304,120 +223,3 @@ async def test_replays_are_asked_for_and_followed(client, connection, read, make
         await rival.post("/v1/quarantine/replay", json={"entry": entry["id"]}, params={"wait_s": 0})
     finish(database_url)
     assert connection.execute("SELECT tried FROM quarantine_replay ORDER BY id DESC LIMIT 1").fetchone() == (0,)
-
-
-class TestSiteApply:
-    """What a site model leaves out of a meter is as its agent offers it."""
-
-    TEXT = SITE + "  - {id: oven, agent: cabinet-1, resource: energy, unit: kWh, kind: counter%s}\n"
-
-    def test_what_is_left_out_is_as_offered(self, connection, offer):
-        offer(FULL)
-        model = site_model(self.TEXT % "")
-        apply_site_model(connection, model)
-        expected = ("kWh", None, 1e6, 60.0, 60_000, 7_200_000, 10_000, 1.0)
-        assert meter_row(connection, "oven") == expected
-        apply_site_model(connection, model)
-        assert meter_row(connection, "oven") == expected
-
-    def test_what_is_given_stands(self, connection, offer):
-        offer(FULL)
-        given = ", register_width: 100000, cadence: 5s, accuracy_class: null, dip_window: 2h"
-        apply_site_model(connection, site_model(self.TEXT % given))
-        assert meter_row(connection, "oven") == ("kWh", None, 1e5, 60.0, 7_200_000, 7_200_000, 5_000, None)
-
-    def test_an_offer_in_another_unit_gives_nothing_in_units(self, connection, offer):
-        offer({**FULL, "unit": "MWh"})
-        apply_site_model(connection, site_model(self.TEXT % ""))
-        assert meter_row(connection, "oven") == ("kWh", None, None, None, 60_000, 7_200_000, 10_000, 1.0)
-
-    def test_what_can_be_no_setting_is_passed_over(self, connection, offer):
-        offer({**OVEN, "cadence_ms": 0, "dip_window_ms": 10**15, "accuracy_class": 2})
-        apply_site_model(connection, site_model(self.TEXT % ""))
-        assert meter_row(connection, "oven") == ("kWh", None, None, None, 3_600_000, None, None, 2.0)
-
-    async def test_put_answers_with_it(self, client, offer):
-        offer(FULL)
-        body = site_model(self.TEXT % "").model_dump(mode="json", exclude_unset=True)
-        answer = (await client.put("/v1/sites/odense/model", json=body)).json()
-        assert answer["model"]["meters"][-1]["register_width"] == 1e6
-        # The whole model says all of it, so PUT takes it back unchanged.
-        whole = (await client.get("/v1/sites/odense/model")).json()
-        whole["meters"] = [{**m, "cadence": None} if m["id"] == "oven" else m for m in whole["meters"]]
-        again = (await client.put("/v1/sites/odense/model", json=whole)).json()["model"]["meters"]
-        assert next(m for m in again if m["id"] == "oven")["cadence"] is None
-
-
-class TestCommands:
-    """The same as a person types it."""
-
-    @pytest.fixture
-    def run(self, database_url, site, capsys):
-        def command(*words: str, status: int = 0) -> str:
-            assert main([*words, "--database-url", database_url]) == status
-            captured = capsys.readouterr()
-            return str(captured.err if status else captured.out)
-
-        return command
-
-    def test_offered_and_adopted(self, run, offer, read, connection):
-        offer(FULL, {**OVEN, "meter": "good", "resource": "production", "unit": "pcs"})
-        read(1, 5.0, 4.0)
-        text = run("meters", "offered")
-        assert "oven  new  agent cabinet-1  energy electricity counter kWh" in text
-        assert "2 readings wait in quarantine, 2025-12-31 23:59:58 to 2025-12-31 23:59:59 UTC, the last 5 kWh" in text
-        assert "to adopt it: a production meter's carrier is one of good, scrap, rework" in text
-        assert json.loads(run("meters", "offered", "--json", "--state", "known"))["items"] == []
-        assert "carrier is one of" in run("meters", "adopt", "cabinet-1", "good", status=1)
-        text = run("meters", "adopt", "cabinet-1", "oven", "--line", "line-1", "--max-gap", "1h")
-        assert "set up meter oven: energy, counter, kWh, line line-1" in text
-        assert "tried 1 entries: 2 readings stored, 0 were there already" in text
-        assert connection.execute("SELECT count(*) FROM reading").fetchone() == (2,)
-        printed = json.loads(run("meters", "adopt", "cabinet-1", "--all", "--carrier", "good", "--json"))
-        assert ([m["id"] for m in printed["meters"]], printed["replay"]["state"]) == (["good"], "done")
-        assert "offers nothing new" in run("meters", "adopt", "cabinet-1", "--all", status=1)
-
-    @pytest.mark.parametrize(
-        ("words", "said"),
-        [
-            (["cabinet-1"], "name the meters to adopt, or give --all"),
-            (["cabinet-1", "oven", "--all"], "name the meters to adopt, or give --all"),
-            (["cabinet-1", "a", "b", "--name", "x"], "--name is for one meter"),
-            (["cabinet-1", "a"], "offers no meter a"),
-            (["cabinet-1", "main"], "offers no meter|is set up already"),
-        ],
-    )
-    def test_wrong_wishes(self, run, words, said):
-        assert any(part in run("meters", "adopt", *words, status=1) for part in said.split("|"))
-
-    def test_quarantine_listed_shown_and_replayed(self, run, offer, read, send, connection, database_url):
-        read(1, 5.0, unit="MWh", meter="main")
-        with connect(database_url, role="test") as opened:
-            index = load_meter_index(opened)
-            batch = assemble(
-                [decode(Incoming(topic="gossip/\u00e6", payload=b"\xff"))], index, now_ms=NOW_MS, future_tolerance_ms=0
-            )
-            write_batch(opened, batch, model_version=index.version)
-        (item,) = json.loads(run("quarantine", "list", "--json"))["items"]
-        assert (item["reason"], item["agent"]) == ("wrong unit", "cabinet-1")
-        assert "gossip" not in run("quarantine", "list")
-        assert "foreign topic" in run("quarantine", "list", "--all", "--reason", "foreign topic")
-        text = run("quarantine", "show", str(item["id"]))
-        assert "sent in 'MWh', set up in 'kWh'" in text
-        assert '"value":[5.0]' in text
-        assert "there is no entry 999" in run("quarantine", "show", "999", status=1)
-        assert "there is no entry 999" in run("quarantine", "replay", "--id", "999", status=1)
-        text = run("quarantine", "replay", "--meter", "main", "--agent", "cabinet-1")
-        assert text == (
-            "tried 1 entries: 0 readings stored, 0 were there already\nstill in quarantine: 1, wrong unit\n"
-        )
-        connection.execute("UPDATE meter SET unit = 'MWh', canonical_factor = 1000 WHERE key = 'main'")
-        assert "1 readings stored" in run("quarantine", "replay", "--reason", "wrong unit")
-        assert run("quarantine", "list") == "nothing of that kind is in quarantine\n"
-        assert "replayed" in run("quarantine", "list", "--state", "all")
-        assert "of it 1 readings were stored" in run("quarantine", "show", str(item["id"]))
-        printed = json.loads(run("quarantine", "replay", "--all", "--json"))
-        assert (printed["tried"], printed["refused"]) == (1, {"foreign topic": 1})
-        connection.execute("INSERT INTO quarantine_replay (organisation) VALUES ('acme')")
-        assert "every replay" in run("quarantine", "replay", "--unfinished")
-        assert connection.execute("SELECT count(*) FROM quarantine_replay WHERE finished_at IS NULL").fetchone() == (0,)

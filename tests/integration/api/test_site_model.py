@@ -61,7 +61,7 @@ def test_the_version_moves_only_when_something_did(connection, site):
 def test_places_parents_and_factors_are_written(connection, site):
     assert connection.execute(
         """
-        SELECT m.key, l.key, p.key, m.canonical_unit, m.canonical_factor, m.share -> 'weights'
+        SELECT m.key, l.key, p.key, m.canonical_unit, m.to_canonical, m.share -> 'weights'
         FROM meter m LEFT JOIN line l ON l.id = m.line_id LEFT JOIN meter p ON p.id = m.parent_id
         WHERE m.key IN ('power-1', 'air') ORDER BY 1
         """
@@ -84,7 +84,7 @@ def test_a_parent_that_is_taken_away_goes(connection, site):
 
 def test_the_unit_of_a_meter_without_readings_may_change(connection, site):
     apply_site_model(connection, _changed(site, water={"unit": "l"}))
-    assert connection.execute("SELECT canonical_factor FROM meter WHERE key = 'water'").fetchone() == (0.001,)
+    assert connection.execute("SELECT to_canonical FROM meter WHERE key = 'water'").fetchone() == (0.001,)
 
 
 @pytest.mark.parametrize(

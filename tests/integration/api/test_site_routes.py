@@ -26,6 +26,7 @@ async def test_parts_are_listed_and_told_singly(client):
         "fiscal_year_start": "01-01",
         "shifts": [],
         "holidays": [],
+        "grid_area": None,
     }
     meter = (await client.get("/v1/sites/odense/meters/power-1")).json()
     assert (meter["line"], meter["parent"], meter["canonical_unit"]) == ("line-1", "main", "kWh")

@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from api.site_model import apply_site_model
 from collector.collector import Collector
+from collector.connection import connect
 from collector.settings import CollectorSettings
 from schemas.configuration import parse_configuration
 from schemas.site import SiteModel
@@ -49,6 +50,13 @@ def site(database_url: str, address: AgentAddress) -> SiteModel:
     with psycopg.connect(database_url) as connection:
         apply_site_model(connection, model)
     return model
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection as the collector's own."""
+    with connect(database_url, role="test") as opened:
+        yield opened
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:

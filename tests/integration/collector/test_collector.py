@@ -228,6 +228,57 @@ def test_runs_replace_earlier_words_and_unknown_ones_are_refused(
     assert [row[:2] for row in read_quarantine(database_url)] == [(Reason.UNKNOWN_LINE, 0)]
 
 
+def test_a_cancelled_run_is_removed_and_late_words_about_it_stay_out(
+    database_url: str, publisher: Publisher, start_collector: Start
+) -> None:
+    start_collector()
+    runs = publisher.address.topic(Kind.RUNS)
+    span = {"run": "r1", "line": "press", "state": "running", "product": "bracket", "start": NOW_MS - 60_000}
+    cancelled = {**span, "cancelled": True}
+    # r2 is cancelled before anybody has heard of it; what was cancelled is not cancelled by an older word.
+    said = [
+        (0, [span]),
+        (2, [cancelled, {**cancelled, "run": "r2"}]),
+        (0, [span]),
+        (1, [{**span, "run": "r2"}, {**span, "run": "r3"}]),
+        (3, [{**span, "run": "r4"}]),
+        (2, [{**cancelled, "run": "r4"}]),
+    ]
+    for seq, (later_ms, spans) in enumerate(said, start=1):
+        message = {"v": 1, "epoch": "E1", "seq": seq, "sent_at": NOW_MS + later_ms, "runs": spans}
+        publisher.publish(message, topic=runs)
+        wait_for(lambda seq=seq: publisher.stored_seq("E1") == seq, f"stored {seq}")  # type: ignore[misc]
+    assert query(database_url, "SELECT key FROM run ORDER BY key") == [("r3",), ("r4",)]
+    assert query(database_url, "SELECT key, state FROM run_version ORDER BY key, id") == [
+        ("r1", "running"), ("r1", None), ("r2", None),
+    ]  # fmt: skip
+    message = {"v": 1, "epoch": "E1", "seq": 7, "sent_at": NOW_MS + 9, "runs": [span, {**cancelled, "run": "r3"}]}
+    publisher.publish(message, topic=runs)
+    wait_for(lambda: publisher.stored_seq("E1") == 7, "stored 7")
+    assert query(database_url, "SELECT key FROM run ORDER BY key") == [("r1",), ("r4",)]
+
+
+def test_what_an_agent_repeats_is_no_new_version_and_what_a_person_said_is_kept(
+    database_url: str, publisher: Publisher, start_collector: Start
+) -> None:
+    start_collector()
+    runs = publisher.address.topic(Kind.RUNS)
+    span = {"run": "r1", "line": "press", "state": "running", "product": "bracket", "start": NOW_MS - 60_000}
+    head = {"v": 1, "epoch": "E1", "sent_at": NOW_MS}
+    publisher.publish({**head, "seq": 1, "runs": [span]}, topic=runs)
+    publisher.publish({**head, "seq": 2, "runs": [span]}, topic=runs)
+    wait_for(lambda: publisher.stored_seq("E1") == 2, "stored 2")
+    assert query(database_url, "SELECT count(*) FROM run_version") == [(0,)]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE run SET order_number = 'A7', author = 'Anna', reason = 'the shift book'")
+    publisher.publish({**head, "seq": 3, "sent_at": NOW_MS + 1, "runs": [span]}, topic=runs)
+    wait_for(lambda: publisher.stored_seq("E1") == 3, "stored 3")
+    assert query(database_url, "SELECT order_number, author FROM run") == [(None, None)]
+    assert query(database_url, "SELECT order_number, author FROM run_version ORDER BY id") == [
+        (None, None), ("A7", "Anna"),
+    ]  # fmt: skip
+
+
 def test_the_last_will_keeps_what_the_agent_said_before(
     database_url: str, publisher: Publisher, start_collector: Start
 ) -> None:

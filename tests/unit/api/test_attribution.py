@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api.indicators.attribution import Attribution, attribute
+from api.indicators.attribution import attribute
+from api.indicators.balances import balances
 from api.indicators.flows import Amount, FindingKind, Flow
-from api.indicators.intensity import ProductUnit, balances, intensities, outputs
+from api.indicators.intensity import Facts, intensities
 from api.indicators.lines import Grid, Phase, Run, Slot, lay_out
+from api.indicators.outputs import outputs
+from api.indicators.parts import Attribution
+from api.indicators.products import ProductUnit
 from api.indicators.sharing import Rule
 from schemas.quantities import QUARTER_MS, SCALE
 from schemas.resources import Resource, RunState
-from schemas.site import Share, ShareBy
+from schemas.sharing import Share, ShareBy
 
 HOUR = 4
 FIRST = 2_000_000
@@ -106,14 +110,14 @@ def test_worked_example_of_methods_2():
     attribution = share(flows, runs, lines=("line-1", "air-a", "air-b"))
     assert_balanced(attribution)
     units = {"A": ProductUnit(unit="pcs"), "B": ProductUnit(unit="pcs")}
-    found = {i.product: i for i in intensities(attribution, units)}
-    totals = {product: (i.marginal + i.idle).total for product, i in found.items()}
+    found = {i.owner.product: i for i in intensities(attribution, Facts(products=units))}
+    totals = {product: i.loaded.total for product, i in found.items()}
     assert totals == {"A": 674_400_000_000, "B": 349_600_000_000}
     assert sum(totals.values()) == 1024 * SCALE
-    assert (found["A"].fully_loaded, found["B"].fully_loaded) == (Fraction("1.3488"), Fraction("1.748"))
+    assert [found[p].fully_loaded.value for p in "AB"] == [Fraction("1.3488"), Fraction("1.748")]
     assert found["A"].marginal.total == 614_400_000_000
     assert found["B"].marginal.total == 319_600_000_000
-    assert found["B"].rules == (Rule.LINE_METER, Rule.SHARE_MEASURED)
+    assert found["B"].loaded.rules == (Rule.LINE_METER, Rule.SHARE_MEASURED)
 
 
 def test_a_quarter_with_two_runs_is_split_by_time():
@@ -316,12 +320,12 @@ class TestProduction:
 
     def test_scrap_burdens_the_good_units(self):
         flows = [flow("m", [100], line="line-1"), good("good", [80], "line-1"), good("scrap", [20], "line-1", "scrap")]
-        (found,) = intensities(share(flows, [run("line-1", "running", 0, 1, "A")]), UNITS)
-        assert found.value == Fraction(100, 80)
+        (found,) = intensities(share(flows, [run("line-1", "running", 0, 1, "A")]), Facts(products=UNITS))
+        assert found.value.value == Fraction(100, 80)
 
     def test_without_good_units_there_is_no_intensity(self):
-        (found,) = intensities(share([flow("m", [1], line="line-1")], [run("line-1", "running", 0, 1, "A")]), {})
-        assert found.value is found.fully_loaded is None
+        (found,) = intensities(share([flow("m", [1], line="line-1")], [run("line-1", "running", 0, 1, "A")]), Facts())
+        assert found.value.value is found.fully_loaded.value is None
 
 
 def test_idle_of_a_line_that_made_nothing_stays_idle():

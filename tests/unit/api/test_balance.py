@@ -160,7 +160,7 @@ class TestExpand:
     def terms(self, *virtuals) -> Any:
         by_key = {v["id"]: v for v in virtuals}
         found = expand(virtuals[-1], meters=self.METERS, virtuals=by_key)
-        return {term.meter: term.factor for term in found.terms}
+        return {term.meter: term.coefficient for term in found.terms}
 
     def test_through_each_other_exactly(self):
         inner = virtual("v", {"a": 1, "b": -1})

@@ -7,17 +7,11 @@ from fractions import Fraction
 
 import pytest
 
-from api.indicators.decoupling import (
-    ElasticityState,
-    Judgement,
-    Pressure,
-    Reason,
-    State,
-    Verdict,
-    compare,
-    indices,
-    judge,
-)
+from api.balance import Member, Place
+from api.indicators.accuracy import class_error, through_rests
+from api.indicators.comparison import EdgeCase, ElasticityState, Reason, State, compare, edge_cases, indices
+from api.indicators.decoupling import Judgement, Pressure, Source, Verdict, judge
+from api.indicators.sentences import tell_edge
 
 E = ElasticityState
 
@@ -209,3 +203,139 @@ def test_indices_are_of_daily_means():
     base = (Fraction(365), 365)
     assert indices([(Fraction(28), 28), None, (Fraction(62), 31)], base=base) == [100, None, 200]
     assert indices([(Fraction(28), 28)], base=(Fraction(0), 365)) == [None]
+
+
+class TestInterval:
+    """What moves the pressure, and what brings a second state into the interval."""
+
+    DRIVER = (Fraction(100), Fraction(110))
+
+    def judged(self, base: Pressure, period: Pressure, **more) -> Judgement:
+        return judge(pressure=(base, period), driver=self.DRIVER, usable_days=(1, 1), **more)
+
+    def test_a_rule_that_errs_alike_in_both_periods_moves_nothing(self):
+        found = self.judged(
+            Pressure(measured=Fraction(100), spread=Fraction(10)),
+            Pressure(measured=Fraction(99), spread=Fraction("9.9")),
+        )
+        assert (found.growth_low, found.growth_high) == (Fraction(-1, 100), Fraction(-1, 100))
+        assert (found.verdict, found.sources) == (Verdict.FIRM, ())
+
+    def test_a_rule_that_errs_in_one_period_only(self):
+        found = self.judged(Pressure(measured=Fraction(100)), Pressure(measured=Fraction(99), spread=Fraction(-3)))
+        assert (found.growth_low, found.growth_high) == (Fraction(-4, 100), Fraction(2, 100))
+        assert found.states == (State.ABSOLUTE, State.RELATIVE)
+        assert found.sources == (Source.SHARING,)
+
+    def test_accuracy_widens_to_both_sides(self):
+        found = self.judged(*pressures(100, 99), accuracy=Fraction(2, 100))
+        assert (found.growth_low, found.growth_high) == (Fraction(-3, 100), Fraction(1, 100))
+        assert (found.verdict, found.sources) == (Verdict.LEANING, (Source.ACCURACY,))
+
+    def test_what_only_matters_together_is_named_together(self):
+        found = self.judged(*pressures(100, 97, estimated=4), accuracy=Fraction(2, 100))
+        assert found.states == (State.ABSOLUTE, State.RELATIVE)
+        assert found.sources == (Source.ESTIMATES, Source.ACCURACY)
+
+    def test_a_driver_that_may_not_have_grown(self):
+        found = self.judged(*pressures(100, 99), driver_error=(Fraction(0), Fraction(12)))
+        assert found.states == (State.ABSOLUTE, State.NOT_ASSESSABLE)
+        assert (found.verdict, found.sources) == (Verdict.LEANING, (Source.DRIVER,))
+
+    def test_a_driver_that_may_have_grown_more(self):
+        found = self.judged(*pressures(100, 108), driver_error=(Fraction(0), Fraction(3)))
+        assert found.states == (State.RELATIVE, State.NONE)
+
+    def test_a_base_driver_that_may_be_zero_has_no_upper_bound(self):
+        found = self.judged(*pressures(100, 500), driver_error=(Fraction(100), Fraction(0)))
+        assert found.states == (State.RELATIVE, State.NONE, State.NOT_ASSESSABLE)
+
+
+@pytest.mark.parametrize(
+    ("pressure", "driver", "edges"),
+    [
+        ((100, 90), (100, 110), []),
+        ((100, 100), (100, 110), [EdgeCase.PRESSURE_UNCHANGED]),
+        ((100, 100), (100, 100), [EdgeCase.PRESSURE_UNCHANGED, EdgeCase.DRIVER_UNCHANGED]),
+        ((100, 110), (100, 110), [EdgeCase.EQUAL_GROWTH]),
+        ((100, 90), (100, 90), []),
+        ((100, 0), (100, 110), [EdgeCase.PRESSURE_GONE]),
+        ((100, -5), (100, 110), [EdgeCase.NEGATIVE_PRESSURE]),
+        ((0, 5), (100, 110), [EdgeCase.NO_BASE_PRESSURE]),
+        ((0, 0), (0, 0), [EdgeCase.NO_BASE_PRESSURE, EdgeCase.NO_BASE_DRIVER]),
+        ((-1, 5), (-1, 5), [EdgeCase.NEGATIVE_BASE_PRESSURE, EdgeCase.NEGATIVE_BASE_DRIVER]),
+        ((100, 90), (100, 0), [EdgeCase.DRIVER_GONE]),
+        ((100, 90), (100, -1), [EdgeCase.NEGATIVE_DRIVER]),
+    ],
+)
+def test_every_edge_is_named(pressure, driver, edges):
+    assert list(edge_cases(pressure=pair(*pressure), driver=pair(*driver))) == edges
+    judged = judge(
+        pressure=(Pressure(measured=Fraction(pressure[0])), Pressure(measured=Fraction(pressure[1]))),
+        driver=pair(*driver),
+        usable_days=(1, 1),
+    )
+    assert list(judged.edges) == edges
+
+
+def test_an_interval_without_a_bound_is_an_edge():
+    base = Pressure(measured=Fraction(-20), estimated=Fraction(40))
+    found = judge(pressure=(base, Pressure(measured=Fraction(10))), driver=pair(1, 2), usable_days=(1, 1))
+    assert (found.growth_high, found.edges) == (None, (EdgeCase.UNBOUNDED,))
+
+
+@pytest.mark.parametrize("edge", EdgeCase)
+def test_each_edge_is_told_in_both_languages(edge):
+    told = tell_edge(edge)
+    assert told.en.endswith(".")
+    assert told.da.endswith(".")
+    assert told.en != told.da
+
+
+class TestAccuracy:
+    def error(self, base, period, classes=None, exchanged=()) -> Fraction:
+        before, after = ({m: Fraction(str(q)) for m, q in one.items()} for one in (base, period))
+        return class_error(
+            before,
+            after,
+            totals=(sum(before.values(), Fraction(0)), sum(after.values(), Fraction(0))),
+            classes=classes or {},
+            exchanged=exchanged,
+        )
+
+    def test_one_device_is_as_wrong_in_both_periods(self):
+        assert self.error({"a": 100}, {"a": 250}) == 0
+
+    def test_the_same_mix_lets_nothing_through(self):
+        assert self.error({"a": 100, "b": 300}, {"a": 110, "b": 330}) == 0
+
+    def test_another_mix_does(self):
+        # r = 1; 0.01 · (60 − 50) and 0.02 · (40 − 50), over 100.
+        found = self.error({"a": 50, "b": 50}, {"a": 60, "b": 40}, {"a": 1.0, "b": None})
+        assert float(found) == pytest.approx((0.1**2 + 0.2**2) ** 0.5 / 100)
+
+    def test_an_exchanged_meter_is_two_devices(self):
+        assert float(self.error({"a": 100}, {"a": 100}, {"a": 0.5}, {"a"})) == pytest.approx(0.005 * 2**0.5)
+        found = self.error({"a": 30, "b": 0}, {"a": 0, "b": 40}, {"a": 3, "b": 3}, {"a", "b"})
+        assert float(found) == pytest.approx(0.03 * (4 / 3) * 2**0.5)
+
+    def test_a_class_of_nothing_and_a_base_of_nothing(self):
+        assert self.error({"a": 50, "b": 50}, {"a": 60, "b": 40}, {"a": 0.0, "b": 0.0}) == 0
+        assert self.error({"a": 0}, {"a": 60}) == 0
+
+    def test_a_rest_is_as_wrong_as_the_meters_around_it(self):
+        place = Place(
+            parent="main",
+            resource="energy",
+            unit="kWh",
+            parts=("part",),
+            members=(
+                Member(number=1, meter="main", in_whole=Decimal(1), in_parts=Decimal(0), accuracy_class=None),
+                Member(number=2, meter="part", in_whole=Decimal(0), in_parts=Decimal(1), accuracy_class=None),
+            ),
+        )
+        counted = {"main": 1000, "part": 990}
+        found = through_rests({"main": Fraction(5), "part": Fraction(990)}, places={"main": place}, counted=counted)
+        # Half of a rest of 10: half of both counts.
+        assert found == {"main": 500, "part": 990 - 495}
+        assert through_rests({"main": Fraction(0)}, places={"main": place}, counted={}) == {"main": 0}

@@ -9,7 +9,7 @@ import pytest
 
 from api.event_sentences import tell_event
 from api.event_store import Event
-from api.indicators.sentences import Text
+from api.indicators.wording import Text
 from schemas.events import DECISIONS, Decision, EventKind, EventState
 
 AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api.indicators.balances import balances
 from api.indicators.flows import FindingKind
-from api.indicators.intensity import balances
 from api.indicators.lines import Phase
 from api.indicators.sharing import Rule
 from api.series import READY, counted, ready
 from schemas.quantities import SCALE
 from schemas.resources import Direction
-from schemas.site import Share, ShareBy
+from schemas.sharing import Share, ShareBy
 from tests.unit.api.test_attribution import assert_balanced, flow, run, share, table
 
 EXPORT, GENERATION = Direction.EXPORT, Direction.GENERATION

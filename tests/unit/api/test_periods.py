@@ -10,7 +10,7 @@ import pytest
 from api.calendar.buckets import By, Calendar, buckets
 from api.calendar.clock import midnight
 from api.cursor import decode_cursor, encode_cursor
-from api.periods import parse_days, parse_period
+from api.periods import parse_days, parse_named, parse_period
 from api.problems import ProblemError
 
 COPENHAGEN = ZoneInfo("Europe/Copenhagen")
@@ -63,3 +63,60 @@ def test_cursors_come_back_as_they_went():
 def test_other_cursors_are_refused(text):
     with pytest.raises(ProblemError):
         decode_cursor(text, str)
+
+
+JULY = Calendar(fiscal_year_start=(7, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "end"),
+    [
+        ("2025", "2025-01-01", "2026-01-01"),
+        ("FY2025", "2024-07-01", "2025-07-01"),
+        ("fy2025", "2024-07-01", "2025-07-01"),
+        ("FY2024/25", "2024-07-01", "2025-07-01"),
+        ("FY1999/00", "1999-07-01", "2000-07-01"),
+        ("2025-Q1", "2025-01-01", "2025-04-01"),
+        ("2025-Q4", "2025-10-01", "2026-01-01"),
+        ("2024-02", "2024-02-01", "2024-03-01"),
+        ("2025-12", "2025-12-01", "2026-01-01"),
+        ("2026-W01", "2025-12-29", "2026-01-05"),
+        ("2024-02-29", "2024-02-29", "2024-03-01"),
+        ("2024-07..2025-06", "2024-07-01", "2025-07-01"),
+        ("2024-Q2..2024-06-10", "2024-04-01", "2024-06-11"),
+    ],
+)
+def test_named_periods(text, first, end):
+    found = parse_named(text, JULY)
+    assert (str(found.first), str(found.end)) == (first, end)
+
+
+def test_a_fiscal_year_that_is_the_calendar_year():
+    assert parse_named("FY2025", Calendar()) == parse_named("2025", Calendar())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "names no period; write 2025, FY2025"),
+        ("last year", "names no period"),
+        ("2025-13", "not in the calendar"),
+        ("2025-Q5", "names no period"),
+        ("2025-W54", "not in the calendar"),
+        ("2025-02-29", "not in the calendar"),
+        ("FY2024/26", "two years in a row, as in FY2024/25"),
+        ("1066", "must lie in the years 1990 to 2200"),
+        ("2025..", "'' names no period"),
+        ("2025..2024", "2024 is over before 2025 begins"),
+        ("２０２５", "names no period"),
+    ],
+)
+def test_what_names_no_period(text, told):
+    with pytest.raises(ProblemError, match=told) as refused:
+        parse_named(text, JULY, place="base")
+    assert refused.value.problem.detail.startswith("base: ")
+
+
+def test_two_years_of_a_fiscal_year_that_is_the_calendar_year():
+    with pytest.raises(ProblemError, match="write FY2024"):
+        parse_named("FY2024/25", Calendar())

@@ -6,15 +6,11 @@ from fractions import Fraction
 
 import pytest
 
-from api.indicators.decoupling import Pressure, State, judge
-from api.indicators.sentences import (
-    Text,
-    doubt_of_daily_means,
-    doubt_of_days,
-    doubt_of_lengths,
-    doubt_of_states,
-    tell,
-)
+from api.indicators.comparison import State
+from api.indicators.decoupling import Pressure, judge
+from api.indicators.doubts import doubt_of_daily_means, doubt_of_days, doubt_of_lengths, doubt_of_states
+from api.indicators.sentences import tell
+from api.indicators.wording import Text
 from schemas.resources import Resource
 
 
@@ -32,7 +28,7 @@ def sentence(pressure, driver, *, usable=1.0, estimated=0, resource=Resource.ENE
         doubts.append(doubt_of_states(found.states, 0.05))
     if usable < 0.9:
         doubts.append(doubt_of_days(usable, is_base=False, meter="main"))
-    return tell(found, resource=resource, driver=name, doubts=doubts)
+    return tell(found, indicator=resource, driver=name, doubts=doubts)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import EdgePermanentError, MappingError
-from edge.local_time import NonexistentTimeError, place
 from edge.mapping import Mapping, load_mapping, recognise, shipped_mappings, template
 from edge.measurement_files import read_measurements
 from edge.measurements import convert
 from schemas.configuration import ConfigurationError
+from schemas.local_time import NonexistentTimeError, place
 from schemas.resources import MeterKind, Resource
 
 STEEL = Path(__file__).parents[4] / "shared" / "data" / "steel_industry_2018.csv"

@@ -45,10 +45,10 @@ def test_import_generation_and_export():
     assert model(MAIN, PV, SOLD, virtual=[half, use]).problems() == []
 
 
-@pytest.mark.parametrize("factor", [0, float("nan"), float("inf"), 1e-10, -1e7, "x"])
-def test_factors_are_numbers_that_count(factor):
+@pytest.mark.parametrize("coefficient", [0, float("nan"), float("inf"), 1e-10, -1e7, "x"])
+def test_coefficients_are_numbers_that_count(coefficient):
     with pytest.raises(ValidationError, match=r"terms\.main"):
-        model(MAIN, virtual=[virtual("v", {"main": factor})])
+        model(MAIN, virtual=[virtual("v", {"main": coefficient})])
 
 
 @pytest.mark.parametrize(

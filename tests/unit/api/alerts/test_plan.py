@@ -43,7 +43,7 @@ def alert(number=1, meter="power", rule=AlertRule.SILENT, **changes) -> KnownAle
 
 
 def finding(kind, end=None, start=NOW - HOUR, meter="power", agent=None) -> Finding:
-    return Finding(kind=kind, start=start, end=end, seen="s", why="w", todo="t", meter=meter, agent=agent)
+    return Finding(kind=kind, start=start, end=end, seen="s", todo="t", meter=meter, agent=agent)
 
 
 # Rules
