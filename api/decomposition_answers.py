@@ -159,7 +159,7 @@ async def answer_decomposition(connection: Connection, site: SiteRow, asked: Ask
         sentence_da=told.da,
         items=list(_effects(found, asked, windows)) if found else [],
         categories=[_category(term, asked.indicator) for term in found.terms] if found else [],
-        steps=list(_steps(steps, windows, asked)) if asked.chain is not Chain.NONE else [],
+        steps=list(_steps(steps, windows, asked)) if steps and asked.chain is not Chain.NONE else [],
     )
 
 

@@ -122,7 +122,9 @@ def obstacle(windows: Windows, asked: AskedDecomposition) -> Text | None:
         (windows.windows[0], Text("base period", "basisperioden")),
         (windows.windows[-1], Text("period", "perioden")),
     )
-    for window, when in ends:
+    # Of a chain those between as well: what is missing there would be told as zero, and then as growth from it.
+    between = [(window, _span(window.days)) for window in windows.windows[1:-1]]
+    for window, when in (*ends, *between):
         carried = window.carried
         if carried.coverage is None:
             return Text("no meter measures it", "ingen måler måler det")
@@ -143,6 +145,13 @@ def obstacle(windows: Windows, asked: AskedDecomposition) -> Text | None:
                 " kørsler",
             )
     return None
+
+
+def _span(days: Days) -> Text:
+    return Text(
+        f"span {days.first} – {days.end} (last day not counted)",
+        f"tiden {days.first} – {days.end} (sidste dag ikke medregnet)",
+    )
 
 
 def _windows(asked: AskedDecomposition) -> list[Days]:

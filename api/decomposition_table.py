@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,19 +9,17 @@ from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 
+from api.decomposition_columns import NUMBERS, check_columns, check_product, with_usual_names
 from api.exact_json import Answer, Ratio, exact, ratio
-from api.indicators.activity import Account, Accounts, Beside, Effect, explain
+from api.indicators.activity import Account, Accounts, Beside, explain
 from api.indicators.change_sentences import names_of, tell_change
 from api.indicators.decomposition import Decomposition, NoMultiplier, chain, decompose
 from api.indicators.takings import Whose
 from api.indicators.wording import Text
+from api.plain_names import in_time
 from api.plain_table import PlainRow, PlainTable, PlainTableError
 
-TEXTS = {"period": ("periode", "year", "år"), "category": ("kategori", "product", "produkt", "sector", "sektor")}
-NUMBERS = {"activity": ("aktivitet",), "quantity": ("mængde", "forbrug")}
-"""The columns with names of their own, each with other spellings; every other one is a factor."""
 MOST_PERIODS = 1_000
-_SORTABLE = re.compile(r"\d{4}(-\d\d(-\d\d)?|-Q[1-4]|-W\d\d)?", re.IGNORECASE)
 _WHAT = Text("the quantity", "mængden")
 
 Cells = Mapping[str, Mapping[str, PlainRow]]
@@ -104,13 +101,15 @@ class _Told:
 def decompose_table(table: PlainTable) -> TableDecomposition:
     """Take apart what changed from each period to the next.
 
-    With the two columns `activity` and `quantity` effects are activity, mix and intensity; else each column of numbers
-    is a factor, two at least, and the quantity is their product. A category that a period lacks is nothing there.
-    Raises PlainTableError with everything that is wrong.
+    With the two columns `activity` and `quantity`, be they called `output` and `energy` or alike, effects are activity,
+    mix and intensity; else each column of numbers is a factor, two at least, and the quantity is their product. A
+    category that a period lacks is nothing there. Raises PlainTableError with everything that is wrong.
     """
+    check_columns(table)
+    table = with_usual_names(table)
     is_derived = set(table.numbers) == set(NUMBERS)
-    _check_columns(table)
     cells = _sort(table)
+    check_product(table)
     if is_derived:
         accounts = {period: _accounts(rows) for period, rows in cells.items()}
 
@@ -140,20 +139,6 @@ def decompose_table(table: PlainTable) -> TableDecomposition:
     )
 
 
-def _check_columns(table: PlainTable) -> None:
-    if "period" not in table.texts:
-        raise PlainTableError(
-            [f"{table.name} has no column `period`; name the one with years or months so, and that of parts `category`"]
-        )
-    if len(table.numbers) < 2:
-        has = ", ".join(table.numbers) or "none"
-        wanted = "two columns of numbers or more: factors, or `activity` and `quantity`"
-        raise PlainTableError([f"{table.name} needs {wanted}; it has {has}"])
-    taken = [name for name in table.numbers if name == Effect.UNATTRIBUTED]
-    if taken:
-        raise PlainTableError([f"{table.name}: no factor can be called {taken[0]}; give it another name"])
-
-
 def _sort(table: PlainTable) -> dict[str, dict[str, PlainRow]]:
     """Rows by period and category: periods by time where their names tell it, else in the order of the file."""
     found: dict[str, dict[str, PlainRow]] = {}
@@ -175,8 +160,7 @@ def _sort(table: PlainTable) -> dict[str, dict[str, PlainRow]]:
         raise PlainTableError([f"{table.name} has one period; a change needs two or more"])
     if len(found) > MOST_PERIODS:
         raise PlainTableError([f"{table.name} has {len(found)} periods; give {MOST_PERIODS} at most"])
-    is_sortable = all(_SORTABLE.fullmatch(period) for period in found) and len({len(period) for period in found}) == 1
-    return dict(sorted(found.items())) if is_sortable else found
+    return {period: found[period] for period in in_time(found)}
 
 
 def _row_problems(row: PlainRow, names: Sequence[str]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from api.errors import ApiError
 from api.numerals import MarkError, decimal_mark, parse_numeral
+from api.plain_names import spellings_of, spelt
 from schemas.errors import PermanentError
 
 MOST_BYTES = 20_000_000
@@ -56,16 +57,24 @@ class PlainRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainTable:
-    """The rows of a file, in its order. `numbers` are the columns of numbers as the header writes them."""
+    """The rows of a file, in its order. `numbers` are the columns of numbers as the header writes them.
+
+    `unused` are the headers of columns that were not read, as nobody asked for them.
+    """
 
     name: str
     texts: tuple[str, ...]
     numbers: tuple[str, ...]
     rows: tuple[PlainRow, ...]
+    unused: tuple[str, ...] = ()
 
 
 def read_plain_file(
-    path: Path, *, texts: Mapping[str, Collection[str]], numbers: Mapping[str, Collection[str]] | None = None
+    path: Path,
+    *,
+    texts: Mapping[str, Collection[str]],
+    numbers: Mapping[str, Collection[str]] | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> PlainTable:
     """As `read_plain_table`, of a file on disk. Raises PlainTableError, too where it can't be opened."""
     try:
@@ -74,7 +83,7 @@ def read_plain_file(
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise PlainTableError([f"{path} can't be read: {reason}; check the path"]) from error
-    return read_plain_table(data, name=str(path), texts=texts, numbers=numbers)
+    return read_plain_table(data, name=str(path), texts=texts, numbers=numbers, chosen=chosen)
 
 
 def read_plain_table(
@@ -83,6 +92,7 @@ def read_plain_table(
     name: str,
     texts: Mapping[str, Collection[str]],
     numbers: Mapping[str, Collection[str]] | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> PlainTable:
     """The table in the bytes of a file called `name`.
 
@@ -90,15 +100,18 @@ def read_plain_table(
     it ({"period": ("periode", "år")}); capitals don't matter. Every column beyond these is one of numbers, under the
     name that the header gives it. No column has to be there: ask `table.texts` and `table.numbers`. Empty cells are ""
     and None. Raises PlainTableError with everything that is wrong.
+
+    With `chosen`, be it empty, only these columns are read, and a unit may stand behind a name (`CO2 (kt)`,
+    `energy_kwh`); `chosen` says which header a column has where its name does not.
     """
     lines, delimiter = _cells(_decode(data, name), name)
     if not lines:
         raise PlainTableError([f"{name} is empty; its first line names the columns, as in {', '.join(texts)}, …"])
-    (first, header), *rows = lines
-    columns = _columns(header, {**texts, **(numbers or {})}, f"{name}:{first}")
+    (first, header), *rows = _without_empty_ends(lines)
+    columns = _columns(header, {**texts, **(numbers or {})}, f"{name}:{first}", chosen)
     if not rows:
         raise PlainTableError([f"{name} has a header and no rows; check that it was saved whole"])
-    of_numbers = tuple(column for column in columns if column not in texts)
+    of_numbers = tuple(column for column in columns if column is not None and column not in texts)
     problems: list[str] = []
     for line, cells in rows:
         if len(cells) != len(columns):
@@ -106,9 +119,10 @@ def read_plain_table(
                 f"{name}:{line}: {len(cells)} cells under {len(columns)} columns; put quotes around a cell that holds "
                 f"{delimiter!r}, as a number with a decimal comma may"
             )
+    problems = problems or list(_wordy(columns, rows, {*texts, *(numbers or {})}, f"{name}:{first}", texts))
     if problems:
         raise PlainTableError(problems)
-    numerals = (cell for _, cells in rows for column, cell in zip(columns, cells, strict=True) if column not in texts)
+    numerals = (c for _, cells in rows for column, c in zip(columns, cells, strict=True) if column in of_numbers)
     try:
         mark = decimal_mark(numerals, own={",": ".", ";": ","}.get(delimiter))
     except MarkError as error:
@@ -116,12 +130,18 @@ def read_plain_table(
     read = tuple(_rows(rows, columns, name=name, texts=texts, mark=mark, problems=problems))
     if problems:
         raise PlainTableError(problems)
-    return PlainTable(name=name, texts=tuple(c for c in columns if c in texts), numbers=of_numbers, rows=read)
+    return PlainTable(
+        name=name,
+        texts=tuple(column for column in columns if column is not None and column in texts),
+        numbers=of_numbers,
+        rows=read,
+        unused=tuple(cell for cell, column in zip(header, columns, strict=True) if column is None and cell),
+    )
 
 
 def _rows(
     rows: Sequence[tuple[int, list[str]]],
-    columns: Sequence[str],
+    columns: Sequence[str | None],
     *,
     name: str,
     texts: Collection[str],
@@ -132,6 +152,8 @@ def _rows(
         said: dict[str, str] = {}
         counted: dict[str, Decimal | None] = {}
         for column, cell in zip(columns, cells, strict=True):
+            if column is None:
+                continue
             if column in texts:
                 said[column] = cell
                 if len(cell) > _LONGEST_TEXT:
@@ -175,12 +197,46 @@ def _cells(text: str, name: str) -> tuple[list[tuple[int, list[str]]], str]:
     return found, delimiter
 
 
-def _columns(header: Sequence[str], names: Mapping[str, Collection[str]], place: str) -> list[str]:
-    """What each column is called: our name where it is spelt in one of the ways known, else as it stands."""
+def _wordy(
+    columns: Sequence[str | None],
+    rows: Sequence[tuple[int, list[str]]],
+    known: Collection[str],
+    place: str,
+    texts: Collection[str],
+) -> Iterator[str]:
+    """Columns beyond those known in which nobody wrote a digit: told once, not row by row."""
+    for i, column in enumerate(columns):
+        cells = [cells[i] for _, cells in rows]
+        if column is None or column in known or not any(cells):
+            continue
+        if not any(letter.isdigit() for cell in cells for letter in cell):
+            yield (
+                f"{place}: column {column!r} holds words and no number; leave it out, or head it as what it is: "
+                f"{', '.join(texts)}"
+            )
+
+
+def _without_empty_ends(lines: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Without the columns at the right that have neither name nor content, which spreadsheets write."""
+    width = max(i for i, cell in enumerate(lines[0][1], 1) if cell)
+    if any(any(cells[width:]) for _, cells in lines):
+        return lines
+    return [(line, cells[:width]) for line, cells in lines]
+
+
+def _columns(
+    header: Sequence[str], names: Mapping[str, Collection[str]], place: str, chosen: Mapping[str, str] | None
+) -> list[str | None]:
+    """What each column is called: our name where it is spelt in one of the ways known, else as it stands.
+
+    None where it is not to be read.
+    """
     if len(header) > _MOST_COLUMNS:
         raise PlainTableError([f"{place}: {len(header)} columns; a plain table has {_MOST_COLUMNS} at most"])
-    known = {spelling.casefold(): name for name, others in names.items() for spelling in (name, *others)}
-    columns = [known.get(cell.casefold(), re.sub(r"\s+", " ", cell)) for cell in header]
+    if chosen is not None:
+        return _chosen_columns(header, names, place, chosen)
+    known = {spelt(spelling): name for name, others in names.items() for spelling in (name, *others)}
+    columns = [known.get(spelt(cell), re.sub(r"\s+", " ", cell)) for cell in header]
     problems = [f"{place}: column {i} has no name; give it one" for i, column in enumerate(columns, 1) if not column]
     seen: set[str] = set()
     for column in columns:
@@ -189,4 +245,42 @@ def _columns(header: Sequence[str], names: Mapping[str, Collection[str]], place:
         seen.add(column.casefold())
     if problems:
         raise PlainTableError(problems)
+    return list(columns)
+
+
+def _chosen_columns(
+    header: Sequence[str], names: Mapping[str, Collection[str]], place: str, chosen: Mapping[str, str]
+) -> list[str | None]:
+    """The column of each name: the chosen one, else the one called so, else the only one with another spelling."""
+    columns: list[str | None] = [None] * len(header)
+    problems: list[str] = []
+    for name, others in sorted(names.items(), key=lambda named: named[0] not in chosen):
+        if name in chosen:
+            found = _exactly(header, chosen[name])
+            if not found:
+                listed = ", ".join(cell for cell in header if cell)
+                problems.append(f"{place}: there is no column {chosen[name]!r} for {name}; there are: {listed}")
+        else:
+            free = [i for i, column in enumerate(columns) if column is None]
+            wanted = {spelt(other) for other in others}
+            found = [i for i in _exactly(header, name) if i in free]
+            found = found or [i for i in free if wanted & set(spellings_of(header[i]))]
+        if len(found) > 1:
+            listed = " and ".join(repr(header[i]) for i in found)
+            problems.append(
+                f"{place}: column {name!r} stands twice, as {listed}; keep one of them, or say which with --columns "
+                f"{name}={header[found[-1]]}"
+            )
+        for i in found[:1]:
+            if columns[i] is not None:
+                problems.append(f"{place}: {header[i]!r} can't be both {columns[i]} and {name}; name another column")
+            columns[i] = name
+    if problems:
+        raise PlainTableError(problems)
     return columns
+
+
+def _exactly(header: Sequence[str], name: str) -> list[int]:
+    """Where this name stands, as it is, else with a unit behind it."""
+    whole = [i for i, cell in enumerate(header) if spelt(cell) == spelt(name)]
+    return whole or [i for i, cell in enumerate(header) if spelt(name) in spellings_of(cell)]

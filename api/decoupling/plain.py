@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
 
-from api.calendar.buckets import Calendar
 from api.decoupling.answers import Remark
 from api.exact_json import Answer, Number, Ratio, exact, ratio
 from api.indicators import sentences
 from api.indicators.comparison import ElasticityState, State, indices
 from api.indicators.decoupling import Judgement, Pressure, judge
 from api.indicators.wording import Text
-from api.periods import parse_named
+from api.plain_names import DRIVERS, PERIODS, PRESSURES, in_time
 from api.plain_table import PlainRow, PlainTable, PlainTableError
-from api.problems import ProblemError
 
-TEXTS: Mapping[str, Sequence[str]] = {
-    "period": ("periode", "år", "aar", "year", "date", "dato", "tid", "time"),
-    "unit": ("enhed", "driver_unit"),
-    "note": ("bemærkning", "source", "kilde", "country", "land", "name", "navn"),
-}
+TEXTS: Mapping[str, Sequence[str]] = {"period": PERIODS, "unit": ("enhed", "driver_unit")}
 NUMBERS: Mapping[str, Sequence[str]] = {
-    "pressure": ("belastning", "p", "energy", "energi", "emissions", "udledning", "co2", "ghg"),
-    "driver": ("d", "revenue", "omsætning", "gdp", "bnp", "value_added", "værditilvækst", "production", "produktion"),
-    "price_year": (
-        "prisår",
-        "prices of",
-    ),
+    "pressure": PRESSURES,
+    "driver": DRIVERS,
+    "price_year": ("prisår", "prices of"),
     "price_index": ("prisindeks", "deflator"),
 }
 """The columns and other spellings of them; capitals don't matter."""
+_SPELLINGS_TOLD = 8
 _NEEDED = ("period", "pressure", "driver")
 
 
@@ -76,37 +68,43 @@ class TableComparison(Answer):
 
 
 class TableAnswer(Answer):
+    """`unused` are headers of columns that say neither of what is compared; they were not read."""
+
     file: str
+    unused: list[str]
     items: list[TableComparison]
     next: None = None
 
 
-def named_columns(given: str | None) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """The columns of text and of numbers, with headers of one's own, as in `pressure=CO2 kt,driver=GDP`.
+def parse_columns(given: str | None) -> dict[str, str]:
+    """The headers of one's own by column, of `pressure=CO2 kt,driver=GDP, constant prices`.
 
     Raises PlainTableError for a name that is no column.
     """
-    texts = {name: list(others) for name, others in TEXTS.items()}
-    numbers = {name: list(others) for name, others in NUMBERS.items()}
-    for part in given.split(",") if given else ():
+    found: dict[str, str] = {}
+    for part in re.split(r",(?=\s*\w+\s*=)", given) if given else ():
         name, equals, header = (piece.strip() for piece in part.partition("="))
-        columns = texts if name in texts else numbers
-        if not equals or not header or name not in columns:
-            listed = ", ".join((*texts, *numbers))
+        if not equals or not header or name not in {*TEXTS, *NUMBERS}:
+            listed = ", ".join((*TEXTS, *NUMBERS))
             raise PlainTableError([f"{part!r} names no column; write NAME=HEADER with one of {listed}"])
-        columns[name].append(header.lower())
-    return texts, numbers
+        if name in found:
+            raise PlainTableError([f"--columns names {name} twice; give one header"])
+        found[name] = header
+    return found
 
 
 def rows_of(table: PlainTable) -> list[TableRow]:
     """The table's rows, by time where all periods can be read as such. Raises PlainTableError."""
-    there = (*table.texts, *table.numbers)
+    there = (*table.texts, *table.numbers, *table.unused)
     missing = [column for column in _NEEDED if column not in there]
     if missing:
-        others = {column: ", ".join((*TEXTS.get(column, ()), *NUMBERS.get(column, ()))) for column in missing}
+        others = {
+            column: ", ".join((*TEXTS.get(column, ()), *NUMBERS.get(column, ()))[:_SPELLINGS_TOLD])
+            for column in missing
+        }
         raise PlainTableError(
             [
-                f"{table.name}:1: there is no column {column!r} (or {others[column]}); name one of them so, or say "
+                f"{table.name}:1: there is no column {column!r} (or {others[column]}, …); name one of them so, or say "
                 f"which it is with --columns {column}=HEADER; there are: {', '.join(there)}"
                 for column in missing
             ]
@@ -152,11 +150,8 @@ def _row(row: PlainRow, period: str) -> TableRow:
 
 def _by_time(rows: list[TableRow]) -> list[TableRow]:
     """Published tables may begin with the newest row; what is no period stays as it stands."""
-    try:
-        starts = {row.period: parse_named(row.period, Calendar()).first for row in rows}
-    except ProblemError:
-        return rows
-    return sorted(rows, key=lambda row: starts[row.period])
+    by_period = {row.period: row for row in rows}
+    return [by_period[period] for period in in_time(by_period)]
 
 
 def compare_rows(table: PlainTable, *, base: str | None = None) -> TableAnswer:
@@ -172,7 +167,8 @@ def compare_rows(table: PlainTable, *, base: str | None = None) -> TableAnswer:
             raise PlainTableError([f"{table.name}: no row is of {base}; choose --base from {listed}"])
         (first,) = named
         pairs = [(first, row) for row in rows if row is not first]
-    return TableAnswer(file=table.name, items=[_compare(before, after, first) for before, after in pairs])
+    items = [_compare(before, after, first) for before, after in pairs]
+    return TableAnswer(file=table.name, unused=list(table.unused), items=items)
 
 
 def _compare(before: TableRow, after: TableRow, first: TableRow) -> TableComparison:
@@ -190,8 +186,8 @@ def _compare(before: TableRow, after: TableRow, first: TableRow) -> TableCompari
     return TableComparison(
         base=before.period,
         period=after.period,
-        pressure=_number(after.pressure),
-        driver=_number(driver[1]),
+        pressure=exact(after.pressure),
+        driver=exact(driver[1] if driver[1] == after.driver else round(driver[1], 9)),
         pressure_growth=ratio(comparison.pressure_growth) if comparison else None,
         driver_growth=ratio(comparison.driver_growth) if comparison else None,
         pressure_index=ratio(indices([(after.pressure, 1)], base=(first.pressure, 1))[0]),
@@ -244,7 +240,3 @@ def _obstacle(before: TableRow, after: TableRow) -> Text | None:
             f" {after.period}; tilføj en kolonne price_index",
         )
     return None
-
-
-def _number(value: Fraction) -> Decimal:
-    return exact(round(value, 9))

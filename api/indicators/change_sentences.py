@@ -13,6 +13,7 @@ from api.indicators.wording import Text, change, sentence, share_of, size_of
 
 LEAST_COVERAGE = Fraction(9, 10)
 """Below it the sentence says so [METHODS §1, what a baseline needs]."""
+_LEAST_TOLD = Fraction(1, 10)
 _MIXES = {
     Whose.PRODUCT: Text("the mix of products", "produktsammensætningen"),
     Whose.FAMILY: Text("the mix of product families", "sammensætningen af produktfamilier"),
@@ -117,8 +118,12 @@ def _group(group: Sequence[str], shares: Mapping[str, Fraction], names: Mapping[
 
 def _without_base(found: Decomposition, what: Text, unit: str, scale: int) -> Text:
     end = f" {unit}" if unit else ""
-    en = f"{float(found.after / scale):,.1f}"
-    da = en.translate(str.maketrans(",.", ".,"))
+    size = abs(found.after) / scale
+    # What is not zero is never told as zero.
+    less = Text("less than ", "under ") if 0 < size < _LEAST_TOLD else Text("", "")
+    number = f"{float(max(size, _LEAST_TOLD) if size else size):,.1f}"
+    sign = "-" if found.after < 0 and not less.en else ""
+    en, da = f"{less.en}{sign}{number}", f"{less.da}{sign}{number.translate(str.maketrans(',.', '.,'))}"
     what = sentence(what)
     if not found.before:
         return Text(

@@ -114,12 +114,18 @@ def unequal_lengths(base: int, period: int) -> Text:
     )
 
 
+_NO_ASSESSMENT = Text("no assessment at all", "slet ingen vurdering")
 _EQUAL_LENGTHS = Text("; equal lengths would settle it", "; lige lange perioder ville afgøre det")
 
 
 def _named(states: Sequence[State]) -> Text:
-    names = [STATES[state] for state in states]
-    return Text(" or ".join(name.en for name in names), " eller ".join(name.da for name in names))
+    names = [_NO_ASSESSMENT if state is State.NOT_ASSESSABLE else STATES[state] for state in states]
+    return Text(_or([name.en for name in names], "or"), _or([name.da for name in names], "eller"))
+
+
+def _or(names: Sequence[str], word: str) -> str:
+    *before, last = names
+    return f"{', '.join(before)} {word} {last}" if before else last
 
 
 def _listed(names: Sequence[str]) -> str:

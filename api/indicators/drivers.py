@@ -191,7 +191,7 @@ def _no_index(level: PriceLevel | None, year: int) -> Text:
         return (level and level.trouble) or unknown
     return Text(
         f"the price index {level.index.key} has no value for {year}; add it (`afkobling prices import FILE.csv`)",
-        f"prisindekset {level.index.key} har ingen værdi for {year}; tilføj den (`afkobling prices import FILE.csv`)",
+        f"prisindekset {level.index.key} har ingen værdi for {year}; tilføj den (`afkobling prices import FIL.csv`)",
     )
 
 

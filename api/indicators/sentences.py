@@ -63,8 +63,10 @@ _EDGES = {
         "Periodens belastning er nul: den faldt med det hele. Se efter, at intet mangler.",
     ),
     EdgeCase.NEGATIVE_PRESSURE: Text(
-        "More was given off than used in the period, so the pressure fell by more than all of it.",
-        "I perioden blev der afgivet mere end brugt, så belastningen faldt med mere end det hele.",
+        "More was given off than used in the period: its pressure is below zero, which from above zero is a fall of"
+        " more than 100 %.",
+        "I perioden blev der afgivet mere end brugt: belastningen er under nul, hvilket fra over nul er et fald på mere"
+        " end 100 %.",
     ),
     EdgeCase.DRIVER_UNCHANGED: Text(
         "The driver did not change at all: what did not grow can't be decoupled from, and no elasticity is defined.",

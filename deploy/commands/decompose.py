@@ -66,7 +66,8 @@ def _run(arguments: argparse.Namespace) -> None:
 def _of_table(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from api.decomposition_table import NUMBERS, TEXTS, decompose_table
+    from api.decomposition_columns import NUMBERS, TEXTS
+    from api.decomposition_table import decompose_table
     from api.plain_table import read_plain_file
 
     for name in _OF_SITE:

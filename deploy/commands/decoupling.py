@@ -89,12 +89,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _at_site(arguments: argparse.Namespace) -> TrueAnswer:
-    from deploy.commands.db import database_url
+    from deploy.commands.db import site_database_url
     from deploy.decoupling_truth import with_truth
     from deploy.demo.truth_file import read_truth
 
     found, site, products = at_site(arguments, lambda connection, site: _of_site(arguments, connection, site))
-    truth = read_truth(site.organisation, site.key, database_url=database_url(arguments))
+    truth = read_truth(site.organisation, site.key, database_url=site_database_url(arguments))
     return with_truth(found, truth, site.zone, products)
 
 
@@ -209,7 +209,7 @@ def _index(value: Decimal | None) -> str:
 
 
 def _run_table(arguments: argparse.Namespace) -> None:
-    from api.decoupling.plain import compare_rows, named_columns
+    from api.decoupling.plain import NUMBERS, TEXTS, compare_rows, parse_columns
     from api.plain_table import read_plain_file
 
     given = ("period", "driver", "level", "key", "indicator", "price_index", "rolling", "organisation", "site")
@@ -217,8 +217,8 @@ def _run_table(arguments: argparse.Namespace) -> None:
     if unused:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise RefusedError(f"{options} can't go with --from-csv: the table says it all; leave it out")
-    texts, numbers = named_columns(arguments.columns)
-    table = read_plain_file(Path(arguments.from_csv), texts=texts, numbers=numbers)
+    chosen = parse_columns(arguments.columns)
+    table = read_plain_file(Path(arguments.from_csv), texts=TEXTS, numbers=NUMBERS, chosen=chosen)
     give(arguments, compare_rows(table, base=arguments.base), _print_table)
 
 
@@ -238,3 +238,5 @@ def _print_table(answer: TableAnswer) -> None:
             print(f"\n{item.base} → {item.period}: {item.sentence}")
         for remark in item.remarks:
             print(f"\n{item.base} → {item.period}: {remark.text}")
+    if answer.unused:
+        print(f"\nnot used: {', '.join(answer.unused)}; --columns says which column is which")

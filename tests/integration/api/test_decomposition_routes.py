@@ -163,6 +163,19 @@ async def test_a_chain_moves_the_window_month_by_month(client, store):
     assert by_effect(answer)["total"] == 3
 
 
+async def test_a_chain_without_data_is_told_and_so_is_a_month_without(client, store):
+    query = {"base": "2026-01", "period": "2026-03", "chain": "month"}
+    answer = await ask(client, PATH, **query)
+    assert (answer["items"], answer["steps"]) == ([], [])
+    assert "no readings in the base period" in answer["sentence"]
+    for start in (JANUARY, MARCH):
+        work(store, start, bolts=100, nuts=100, power=40, nut_power=20)
+    answer = await ask(client, PATH, **query)
+    assert "there are no readings in the span 2026-02-01 – 2026-03-01" in answer["sentence"]
+    assert "ingen aflæsninger i tiden 2026-02-01 – 2026-03-01" in answer["sentence_da"]
+    assert (await ask(client, PATH, **{**query, "chain": "none"}))["items"]
+
+
 async def test_co2_by_carrier_with_its_factors(client, connection, two_months):
     add_factor(connection, "2026-01-01", "2026-02-01", "0.2", version=1, key="grid-january")
     add_factor(connection, "2026-02-01", None, "0.1", version=1, key="grid-february")

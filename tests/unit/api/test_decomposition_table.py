@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from api.decomposition_table import NUMBERS, TEXTS, Method, decompose_table
+from api.decomposition_columns import NUMBERS, TEXTS
+from api.decomposition_table import Method, decompose_table
 from api.plain_table import PlainTableError, read_plain_table
 
 WORKED = """period,category,activity,mix,intensity
@@ -97,6 +98,26 @@ def test_activity_and_quantity_give_mix_and_intensity():
     assert list(told) == ["activity", "mix", "intensity", "unattributed"]
     assert float(told["mix"]) == pytest.approx(40)
     assert told["activity"] == told["intensity"] == 0
+
+
+@pytest.mark.parametrize("header", ["output;energy", "Produktion;Energiforbrug", "gdp;co2", "activity;emissions"])
+def test_what_was_made_and_what_it_took_are_no_factors(header):
+    rows = "2024;a;60;120\n2024;b;40;160\n2025;a;40;80\n2025;b;60;240\n"
+    assert taken(f"år;sektor;{header}\n{rows}") == taken(f"period;category;activity;quantity\n{rows}")
+
+
+def test_the_quantity_beside_its_factors_is_no_factor():
+    text = "period,category,activity,mix,intensity,energy\n2020,x,3,1,0.3334,1.00\n2021,x,2,1,2,4\n"
+    with pytest.raises(PlainTableError, match="energy is the product of the other columns in every row"):
+        taken(text)
+    # Where two columns are alike, and the third is 1, nothing tells.
+    assert len(taken("period,a,b,c\n2020,2,1,2\n2021,3,1,3\n").changes) == 1
+
+
+@pytest.mark.parametrize(("base", "period"), [("FY2024", "FY2025"), ("2023/24", "2024/25"), ("2019K4", "2020K1")])
+def test_the_newest_may_stand_first(base, period):
+    (change,) = taken(f"period,x,y\n{period},2,3\n{base},2,4\n").changes
+    assert (change.base, change.period) == (base, period)
 
 
 def test_a_quantity_without_activity_is_unattributed():

@@ -112,3 +112,54 @@ class TestDecimalMark:
     def test_both_ways_in_one_file(self):
         with pytest.raises(MarkError, match="may have a decimal mark"):
             decimal_mark(["2,345", "1.234"], own=",")
+
+
+class TestColumnsAskedFor:
+    def read(self, text: str, **chosen: str) -> PlainTable:
+        names = {"pressure": ("energy", "co2"), "driver": ("gdp", "revenue")}
+        return read_plain_table(text.encode(), name="t.csv", texts={"period": ("year",)}, numbers=names, chosen=chosen)
+
+    @pytest.mark.parametrize(
+        "header",
+        ["Year,CO2 (kt),GDP [mio. DKK]", "year,energy_kwh,revenue_dkk", "PERIOD,Pressure (TJ),driver"],
+    )
+    def test_a_unit_may_stand_behind_a_name(self, header):
+        assert self.read(f"{header}\n2020,1,2\n").numbers == ("pressure", "driver")
+
+    def test_other_columns_are_not_read_and_told(self):
+        table = self.read("year,note,energy,n,gdp\n2020,hello,1,1.234.5,2\n")
+        assert (table.numbers, table.unused) == (("pressure", "driver"), ("note", "n"))
+
+    def test_the_name_itself_goes_before_other_spellings(self):
+        table = self.read("year,energy,pressure,gdp\n2020,1,5,2\n")
+        assert table.rows[0].number("pressure") == 5
+        assert table.unused == ("energy",)
+
+    def test_of_two_spellings_one_has_to_be_chosen(self):
+        text = "year,energy,co2 (t),gdp\n2020,1,5,2\n"
+        with pytest.raises(PlainTableError, match=r"as 'energy' and 'co2 \(t\)'.*--columns pressure=co2 \(t\)"):
+            self.read(text)
+        assert self.read(text, pressure="CO2").rows[0].numbers["pressure"] == 5
+        # Also against the name itself, and for another column than it is usually.
+        table = self.read("year,energy,pressure,gdp\n2020,1,5,2\n", driver="pressure")
+        assert table.rows[0].numbers == {"pressure": 1, "driver": 5}
+
+    def test_a_chosen_column_that_is_not_there(self):
+        with pytest.raises(PlainTableError, match="there is no column 'x' for pressure; there are: year, energy, gdp"):
+            self.read("year,energy,gdp\n2020,1,2\n", pressure="x")
+        with pytest.raises(PlainTableError, match="'energy' can't be both pressure and driver"):
+            self.read("year,energy,gdp\n2020,1,2\n", pressure="energy", driver="energy")
+
+
+def test_empty_columns_at_the_right_are_none():
+    assert columns(read("period;pressure;;\n2024;1;;\n2025;2\n;;;\n")) == [[Decimal(1), Decimal(2)]]
+    with pytest.raises(PlainTableError, match="column 3 has no name"):
+        read("period;pressure;\n2024;1;7\n2025;2;\n")
+
+
+def test_a_column_of_words_is_told_once():
+    with pytest.raises(PlainTableError) as caught:
+        read("period,pressure,note\n2024,1,good\n2025,2,bad\n")
+    assert caught.value.problems == [
+        "t.csv:1: column 'note' holds words and no number; leave it out, or head it as what it is: period"
+    ]

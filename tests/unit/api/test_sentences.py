@@ -6,10 +6,16 @@ from fractions import Fraction
 
 import pytest
 
-from api.indicators.comparison import State
+from api.indicators.comparison import EdgeCase, State
 from api.indicators.decoupling import Pressure, judge
-from api.indicators.doubts import doubt_of_daily_means, doubt_of_days, doubt_of_lengths, doubt_of_states
-from api.indicators.sentences import tell
+from api.indicators.doubts import (
+    doubt_of_daily_means,
+    doubt_of_days,
+    doubt_of_lengths,
+    doubt_of_sharing,
+    doubt_of_states,
+)
+from api.indicators.sentences import tell, tell_edge
 from api.indicators.wording import Text
 from schemas.resources import Resource
 
@@ -199,3 +205,14 @@ def test_unequal_lengths():
         "basisperioden har 365 dage og perioden 366, og pr. dag steg værditilvæksten ikke;"
         " lige lange perioder ville afgøre det",
     )
+
+
+def test_several_states_are_listed_as_one_would_say_them():
+    found = doubt_of_sharing((State.ABSOLUTE, State.RELATIVE, State.NOT_ASSESSABLE))
+    assert "leaves room for absolute decoupling, relative decoupling or no assessment at all;" in found.en
+    assert "giver plads til absolut afkobling, relativ afkobling eller slet ingen vurdering;" in found.da
+
+
+def test_a_pressure_below_zero_after_nothing_did_not_fall():
+    told = tell_edge(EdgeCase.NEGATIVE_PRESSURE)
+    assert told.en.endswith("its pressure is below zero, which from above zero is a fall of more than 100 %.")
