@@ -95,7 +95,7 @@ async def circularity_answer(
     shared = whole = await share_out(connection, site, period)
     if every is not None:
         shared = await share_out(connection, site, period, every=every)
-    ends = ends_of(whole[0].attribution, whole[0].facts)
+    ends = ends_of(whole[0].facts, whole[0].attribution)
     return CircularityAnswer(items=[item for one in shared for item in _items(one, by, ends)])
 
 

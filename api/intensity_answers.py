@@ -22,7 +22,7 @@ from api.database import Connection
 from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio
 from api.figures import FigureKind, figure_id
 from api.indicators.comparing import Changes, compare
-from api.indicators.intensity import Intensity, ends_of, intensities
+from api.indicators.intensity import Ends, Intensity, ends_of, intensities
 from api.indicators.outputs import Per
 from api.indicators.pressures import Indicator
 from api.indicators.sharing import Rule
@@ -131,11 +131,12 @@ async def intensity_answer(connection: Connection, site: SiteRow, asked: AskedIn
     shared = [whole]
     if asked.every is not None:
         shared = await share_out(connection, site, asked.period, every=asked.every, by_run=by_run)
-    ends = ends_of(whole.attribution, whole.facts)
+    ends = ends_of(whole.facts, whole.attribution)
     told = [_intensities(one, asked, ends=ends) for one in shared]
     others = await _others(connection, site, asked, len(shared), by_run=by_run)
+    before = ends_of(whole.facts, *(other.attribution for other in others if other is not None))
     changes = [
-        (other, compare(_intensities(other, asked), items)) if other is not None else None
+        (other, compare(_intensities(other, asked, ends=before), items)) if other is not None else None
         for other, items in zip(others, told, strict=True)
     ]
     versions = await _versions(connection, {n for items in told for item in items for n in item.loaded.factors})
@@ -166,9 +167,7 @@ async def _others(
     return others
 
 
-def _intensities(
-    shared: SharedOut, asked: AskedIntensity, *, ends: frozenset[tuple[str, str]] | None = None
-) -> list[Intensity]:
+def _intensities(shared: SharedOut, asked: AskedIntensity, *, ends: Ends) -> list[Intensity]:
     return intensities(
         shared.attribution, shared.facts, whose=asked.by, per=asked.per, indicators=asked.indicators, ends=ends
     )

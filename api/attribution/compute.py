@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -35,14 +35,19 @@ async def compute(
 
     `by_run` tells parts and hours of each run apart.
     """
-    period = Period(start=edges[0], end=edges[-1], zone=model.site.zone)
     marks = [-(-_ms(edge) // QUARTER_MS) for edge in edges]
     if marks[0] == marks[-1]:
         return [None] * (len(edges) - 1)
+    # A quarter that begins before the end counts whole, with all that its lines did in it.
+    period = Period(start=_begin(marks[0]), end=_begin(marks[-1]), zone=model.site.zone)
     starts = [mark - marks[0] for mark, following in pairwise(marks) if following > mark]
     grid = Grid(first=marks[0], count=marks[-1] - marks[0], starts=tuple(starts))
     columns = await consumption_store.columns(connection, [m["number"] for m in model.meters.values()], period)
     rows = await runs_store.runs(connection, model.site.id, period)
+    changing = min((row["start_at"] for row in rows if row["state"] == RunState.CHANGEOVER), default=period.start)
+    if changing < period.start:
+        # The run that a changeover leads to may have begun, and ended, before the period too.
+        rows = await runs_store.runs(connection, model.site.id, replace(period, start=changing))
     rows += await runs_store.next_running(connection, model.site.id, period.end)
     factors = await factor_store.load(connection, model.site, period)
 
@@ -120,6 +125,10 @@ def _run(row: Mapping[str, Any], *, by_run: bool) -> Run:
         end_ms=_ms(row["until"]),
         number=row["id"] if by_run else 0,
     )
+
+
+def _begin(quarter: int) -> datetime:
+    return datetime.fromtimestamp(quarter * QUARTER_MS // 1000, UTC)
 
 
 def _ms(at: datetime) -> int:

@@ -23,7 +23,7 @@ from api.site_store import SiteRow
 from schemas.quantities import QUARTER_MS
 from schemas.sharing import Share, rules_of
 
-METHOD = 1
+METHOD = 2
 """Goes up when the maths of attribution changes, so that what was computed before is computed again."""
 _SHARES: TypeAdapter[Share | list[Share] | None] = TypeAdapter(Share | list[Share] | None)
 _OF_METERS = (

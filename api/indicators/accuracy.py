@@ -34,14 +34,21 @@ def class_error(
     """
     if totals[0] <= 0:
         return Fraction(0)
-    ratio = totals[1] / totals[0]
-    squares = Fraction(0)
+    # Both sides times P_a², in whole numbers wherever they are whole: a fraction takes ten times as long.
+    first, last = _whole(totals[0]), _whole(totals[1])
+    squares: dict[float, int | Fraction] = {}
     for meter in base.keys() | period.keys():
         percent = classes.get(meter)
-        share = Fraction(repr(DEFAULT_CLASS if percent is None else percent)) / 100 / totals[0]
-        before, after = ratio * base.get(meter, Fraction(0)), period.get(meter, Fraction(0))
-        squares += share**2 * (before**2 + after**2 if meter in exchanged else (after - before) ** 2)
-    return _root(squares)
+        before, after = last * _whole(base.get(meter, 0)), first * _whole(period.get(meter, 0))
+        square = before**2 + after**2 if meter in exchanged else (after - before) ** 2
+        percent = DEFAULT_CLASS if percent is None else percent
+        squares[percent] = squares.get(percent, 0) + square
+    total = sum((Fraction(repr(percent)) ** 2 * square for percent, square in squares.items()), Fraction(0))
+    return _root(total / (100 * first**2) ** 2)
+
+
+def _whole(number: int | Fraction) -> int | Fraction:
+    return number.numerator if number.denominator == 1 else number
 
 
 def _root(square: Fraction) -> Fraction:

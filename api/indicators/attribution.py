@@ -16,7 +16,7 @@ from api.indicators.flows import Amount, Flow, Mark, Ruled, Tree, Whole, rest
 from api.indicators.lines import Grid, LineTime, Phase, Run, Slot, lay_out
 from api.indicators.parts import Attribution, LineHours, Metered, Part
 from api.indicators.placing import Placing
-from api.indicators.sharing import Keys, Load
+from api.indicators.sharing import Good, Keys, Load
 from api.indicators.splitting import Ints
 from schemas.resources import Resource
 
@@ -63,9 +63,12 @@ def attribute_spans(grid: Grid, flows: Sequence[Flow], runs: Sequence[Run], plac
         lined=lined,
         meters={flow.meter: (flow.measured + flow.estimated, flow.present) for flow in flows},
         good=[
-            (flow.line, flow.unit, flow.measured + flow.estimated)
+            Good(line=flow.line, unit=flow.unit, product=flow.product, quantity=np.add(*rests[flow.meter]))
             for flow in flows
-            if flow.resource is Resource.PRODUCTION and flow.carrier == "good" and flow.line is not None
+            if flow.resource is Resource.PRODUCTION
+            and flow.carrier == "good"
+            and flow.line is not None
+            and flow.meter in rests
         ],
         mass_kg=places.mass_kg,
     )

@@ -177,7 +177,7 @@ def circularities(
 ) -> list[Circularity]:
     """Every owner with material or waste, in order. Products have their co-products' part taken off."""
     made = batches(attribution.production)
-    ends = ends_of(attribution, facts) if ends is None else ends
+    ends = ends_of(facts, attribution) if ends is None else ends
     found = only_finished(made, ends, facts.onward)
     takings = gather(
         attribution.parts,

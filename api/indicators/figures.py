@@ -143,17 +143,21 @@ def figure(
         factors=tuple(sorted({number for _, tally in found for number in tally.factors}))
         if indicator.is_carbon
         else (),
-        known=_part_of_energy(found, indicator, "known"),
-        hourly=_part_of_energy(found, indicator, "hourly"),
+        known=_part_of_energy(found, indicator, "known", resources),
+        hourly=_part_of_energy(found, indicator, "hourly", resources),
     )
 
 
-def _part_of_energy(found: list[tuple[str, Tally]], indicator: Indicator, what: str) -> Fraction | None:
+def _part_of_energy(
+    found: list[tuple[str, Tally]], indicator: Indicator, what: str, resources: Mapping[str, Resource]
+) -> Fraction | None:
     if not indicator.is_carbon:
         return None
     name = f"{indicator.removeprefix('co2_')}_{what}"
-    whole = sum(tally.total for _, tally in found)
-    part = sum(tally[name] for _, tally in found)
+    # What is not energy, and has a factor all the same, is of other units.
+    energy = [tally for meter, tally in found if resources[meter] is Resource.ENERGY]
+    whole = sum(tally.total for tally in energy)
+    part = sum(tally[name] for tally in energy)
     return min(max(Fraction(part, whole), Fraction(0)), Fraction(1)) if whole else None
 
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 from api.indicators.facets import Slice, slices
 from api.indicators.figures import Figure, MeterFacts, figure, relative_errors
 from api.indicators.outputs import Batch, Made, Per, add_up, batches, finished, only_finished
-from api.indicators.parts import Attribution, Part
+from api.indicators.parts import NO_CARBON, Attribution, Part
 from api.indicators.pressures import Indicator
 from api.indicators.products import ProductUnit
 from api.indicators.takings import Owner, Taken, Whose, gather, owner_of
@@ -93,9 +93,9 @@ def by_the_unit(figure: Figure, made: Made) -> Ratio:
     return Ratio(value=Fraction(figure.total, good), low=low, high=high)
 
 
-def ends_of(attribution: Attribution, facts: Facts) -> Ends:
-    """Where products are finished, judged over all of this time."""
-    return finished(batches(attribution.production), facts.onward)
+def ends_of(facts: Facts, *attributions: Attribution) -> Ends:
+    """Where products are finished, judged over all of the time of these attributions."""
+    return finished((batch for one in attributions for batch in batches(one.production)), facts.onward)
 
 
 def intensities(
@@ -113,7 +113,7 @@ def intensities(
     where it is not given): it counts for its run and its line, and not for products, orders and the site.
     """
     whole_batches = batches(attribution.production)
-    ends = ends_of(attribution, facts) if ends is None else ends
+    ends = ends_of(facts, attribution) if ends is None else ends
     made = _made_by(whose, whole_batches, facts, per=per, ends=ends)
     parts = _of(indicators, attribution.parts)
     takings = gather(
@@ -186,9 +186,10 @@ class _Teller:
 
 
 def _of(indicators: Collection[Indicator], parts: Sequence[Part]) -> Sequence[Part]:
-    """The parts that these indicators rest on."""
+    """The parts that these indicators rest on: CO2e on energy, and on whatever else had a factor."""
     wanted = {Resource.ENERGY if one.is_carbon else Resource(one.value) for one in indicators}
-    return parts if len(wanted) == len(Resource) - 1 else [part for part in parts if part.resource in wanted]
+    has_carbon = any(one.is_carbon for one in indicators)
+    return [part for part in parts if part.resource in wanted or (has_carbon and part.carbon is not NO_CARBON)]
 
 
 def _made_by(whose: Whose, found: Sequence[Batch], facts: Facts, *, per: Per, ends: Ends) -> dict[Owner, Made]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -165,11 +165,12 @@ def lay_out(grid: Grid, runs: Sequence[Run]) -> LineTime:
     slots = tuple(sorted({NOWHERE, *placed}, key=lambda slot: (slot.phase, slot.product or "", slot.run)))
     numbers = {slot: i for i, slot in enumerate(slots)}
     quarters, slot_numbers, weights = [], [], []
-    for run, slot in zip(runs, placed, strict=True):
-        quarter, weight = _overlap(grid, run)
-        quarters.append(quarter)
-        weights.append(weight)
-        slot_numbers.append(np.full(len(quarter), numbers[slot], np.int64))
+    for start, end, claiming in _claims(runs):
+        quarter, weight = _overlap(grid, start, end)
+        for i, claim in enumerate(claiming):
+            quarters.append(quarter)
+            weights.append(weight * (i + 1) // len(claiming) - weight * i // len(claiming))
+            slot_numbers.append(np.full(len(quarter), numbers[placed[claim]], np.int64))
     quarter = _joined(quarters)
     busy = np.zeros(grid.count, np.int64)
     np.add.at(busy, quarter, _joined(weights))
@@ -207,10 +208,25 @@ def _line_time(grid: Grid, slots: tuple[Slot, ...], quarter: Ints, slot: Ints, w
     )
 
 
-def _overlap(grid: Grid, run: Run) -> tuple[Ints, Ints]:
-    """The quarters (indices in the grid) that a run touches, and for how long each."""
-    start = max(run.start_ms - grid.first * QUARTER_MS, 0)
-    end = min(run.end_ms - grid.first * QUARTER_MS, grid.length_ms)
+def _claims(runs: Sequence[Run]) -> Iterator[tuple[int, int, list[int]]]:
+    """Stretches of time in Unix milliseconds, each with the runs (their indices) that claim it: one, or all at once."""
+    marks = [(at, i) for i, run in enumerate(runs) if run.end_ms > run.start_ms for at in (run.start_ms, run.end_ms)]
+    claiming: dict[int, None] = {}
+    reached = 0
+    for at, i in sorted(marks):
+        if claiming and at > reached:
+            yield reached, at, list(claiming)
+        reached = at
+        if i in claiming:
+            del claiming[i]
+        else:
+            claiming[i] = None
+
+
+def _overlap(grid: Grid, start_ms: int, end_ms: int) -> tuple[Ints, Ints]:
+    """The quarters (indices in the grid) that a stretch of time touches, and for how long each."""
+    start = max(start_ms - grid.first * QUARTER_MS, 0)
+    end = min(end_ms - grid.first * QUARTER_MS, grid.length_ms)
     if end <= start:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     quarter = np.arange(start // QUARTER_MS, -(-end // QUARTER_MS), dtype=np.int64)
@@ -230,7 +246,8 @@ def _slots_of(runs: Sequence[Run]) -> list[Slot]:
             case RunState.RUNNING:
                 return Slot(Phase.PROCESSING, run.product, run.number) if run.product else NOWHERE
             case RunState.CHANGEOVER:
-                after = bisect_left(starts, run.end_ms)
+                # The run that follows may begin before the changeover is over.
+                after = bisect_left(starts, run.start_ms)
                 leads_to = following[after] if after < len(following) else None
                 product = run.product or (leads_to.product if leads_to else None)
                 number = leads_to.number if leads_to and leads_to.product == product else 0

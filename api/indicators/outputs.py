@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil, hypot
@@ -132,7 +132,7 @@ def add_up(
     totals = dict.fromkeys(("good", "scrap", "rework"), Amount())
     good: dict[str, Fraction] = {}
     error = Fraction(0)
-    for batch in found:
+    for batch in _summed(found):
         by = scale(batch.unit, told or batch.unit, products.get(batch.product or ""))
         if by is None:
             name = batch.product or "what was made in no run"
@@ -149,6 +149,15 @@ def add_up(
             error += abs(amount.estimated)
     error += Fraction(hypot(*(float(quantity) for quantity in good.values())))
     return Made(unit=told, good=totals["good"], scrap=totals["scrap"], rework=totals["rework"], error=ceil(error))
+
+
+def _summed(found: Iterable[Batch]) -> list[Batch]:
+    """What became alike of one product at one meter as one, in order: so nothing hangs on how its time was cut."""
+    sums: dict[tuple[str, str, str], Batch] = {}
+    for batch in found:
+        key = batch.product or "", batch.meter, batch.kind
+        sums[key] = replace(batch, amount=sums[key].amount + batch.amount) if key in sums else batch
+    return [sums[key] for key in sorted(sums)]
 
 
 def _own_unit(batch: Batch, products: Mapping[str, ProductUnit]) -> str:

@@ -14,6 +14,7 @@ from api.indicators.lines import NOWHERE, Grid, Slot
 from api.indicators.parts import NO_CARBON, Part
 from api.indicators.sharing import Keys, Load, Rule, share_out
 from api.indicators.splitting import Bools, Ints
+from schemas.carriers import Scope
 
 _CARBON = tuple(field.name for field in fields(Carbon))
 
@@ -91,7 +92,7 @@ class Placing:
     ) -> Iterator[tuple[int, Part]]:
         if not otherwise and not any(amounts.values()):
             return
-        flow, root = self.flow, self.root
+        flow = self.flow
         carbon = {name: amount for name, amount in amounts.items() if name in _CARBON}
         part = Part(
             meter=flow.meter,
@@ -105,11 +106,18 @@ class Placing:
             otherwise=otherwise,
             via=arrived.via,
             hops=arrived.hops,
-            carbon=Carbon(**carbon) if carbon else NO_CARBON,
-            scope=root.location.scope if root.location is not None else None,
+            # What had a factor is known, though it be zero.
+            carbon=Carbon(**carbon) if any(carbon.values()) else NO_CARBON,
+            scope=self._scope,
             factors=self._factors(span),
         )
         yield span, part
+
+    @property
+    def _scope(self) -> Scope | None:
+        """That of its factors, of which one figure may have some and the other none."""
+        of = [matched.scope for matched in (self.root.location, self.root.market) if matched is not None]
+        return next((scope for scope in of if scope is not None), None)
 
     def _factors(self, span: int) -> tuple[int, ...]:
         """The factors in use for the flow in a span."""

@@ -72,14 +72,24 @@ class TargetShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Good:
+    """Good output of a line by quarter, in billionths of `unit` (pcs, kg): of `product`, else of what its runs made."""
+
+    line: str
+    unit: str
+    product: str | None
+    quantity: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """What shares may rest on: the lines, consumption of key meters and where they have any, and (line, unit, pieces
-    or kg in billionths) of good output; `mass_kg` by product.
+    """What shares may rest on: the lines, consumption of key meters and where they have any, and good output by line,
+    unit and the meter's own product; `mass_kg` by product.
     """
 
     lined: Mapping[str, LineTime]
     meters: Mapping[str, tuple[Ints, Bools]]
-    good: Sequence[tuple[str, str, Ints]]
+    good: Sequence[Good]
     mass_kg: Mapping[str, float]
 
 
@@ -190,7 +200,7 @@ def _mass(keys: Keys, quarters: int) -> Ints:
     """Good mass made by line and quarter. Products without a mass weigh nothing here."""
     weights = np.zeros((quarters, len(keys.lined)), np.float64)
     for i, (line, time) in enumerate(keys.lined.items()):
-        made = [(unit, quantity) for at, unit, quantity in keys.good if at == line]
+        made = [good for good in keys.good if good.line == line]
         if not made:
             continue
         running = time.while_running()
@@ -198,8 +208,9 @@ def _mass(keys: Keys, quarters: int) -> Ints:
         processing = np.array([slot.phase is Phase.PROCESSING for slot in running.slots])
         by_piece = np.where(processing, per_piece, 0.0)[running.slot] * running.weight / running.of
         mean_mass = np.bincount(running.quarter, weights=by_piece, minlength=quarters)
-        for unit, quantity in made:
-            weights[:, i] += quantity.clip(min=0) * (mean_mass if unit == "pcs" else 1.0)
+        for good in made:
+            own_mass = mean_mass if good.product is None else keys.mass_kg.get(good.product, 0.0)
+            weights[:, i] += good.quantity.clip(min=0) * (own_mass if good.unit == "pcs" else 1.0)
     whole: Ints = np.rint(weights.clip(max=2.0**62 / max(len(keys.lined), 1))).astype(np.int64)
     return whole
 

@@ -133,20 +133,35 @@ CREATE TABLE attribution_finding (
     PRIMARY KEY (site_id, is_month, day, meter_id, kind)
 );
 
--- A run changes its own days, and those of a changeover before it, which belongs to the run that follows. One without
--- an end goes on.
+-- A run changes its own days, and those of a changeover before it, which belongs to the run that follows: back to the
+-- running one before, or to the line's first run. One without an end goes on. One that cuts short a run without an end
+-- changes the days up to the next run, too, to which that one went on, or goes on when the cut is taken back.
 CREATE FUNCTION attribution_due_of_runs() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO attribution_due (site_id, from_day, to_day)
     SELECT site.id,
-           min((least(before.start_at, changed.start_at) AT TIME ZONE site.time_zone)::date),
-           max(coalesce((changed.end_at AT TIME ZONE site.time_zone)::date, 'infinity') + 1)
+           min((least(running.start_at, changed.start_at) AT TIME ZONE site.time_zone)::date),
+           max(greatest(coalesce((changed.end_at AT TIME ZONE site.time_zone)::date, 'infinity'),
+                        CASE WHEN before.is_open THEN
+                            coalesce((following.start_at AT TIME ZONE site.time_zone)::date, 'infinity') END) + 1)
     FROM changed JOIN line ON line.id = changed.line_id JOIN site ON site.id = line.site_id
     LEFT JOIN LATERAL (
-        SELECT start_at FROM run
-        WHERE run.line_id = changed.line_id AND run.state = 'running' AND run.start_at < changed.start_at
-        ORDER BY run.start_at DESC LIMIT 1
+        SELECT coalesce(
+            (SELECT start_at FROM run
+             WHERE run.line_id = changed.line_id AND run.state = 'running' AND run.start_at < changed.start_at
+             ORDER BY run.start_at DESC LIMIT 1),
+            (SELECT min(start_at) FROM run WHERE run.line_id = changed.line_id)
+        ) AS start_at
+    ) AS running ON true
+    LEFT JOIN LATERAL (
+        SELECT end_at IS NULL AS is_open FROM run
+        WHERE run.line_id = changed.line_id AND run.start_at < changed.start_at
+        ORDER BY run.start_at DESC, run.end_at DESC NULLS FIRST LIMIT 1
     ) AS before ON true
+    LEFT JOIN LATERAL (
+        SELECT min(start_at) AS start_at FROM run
+        WHERE run.line_id = changed.line_id AND run.start_at > changed.start_at
+    ) AS following ON true
     GROUP BY site.id;
     RETURN NULL;
 END $$;

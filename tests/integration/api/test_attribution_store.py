@@ -18,8 +18,11 @@ from api.attribution.loader import attribute_buckets, attribute_period
 from api.attribution.model import load_model
 from api.attribution.rebuild import rebuild
 from api.calendar.clock import Period
+from api.factor_versions import put
+from api.given_factors import GivenFactor
 from api.indicators.balances import balances
 from api.problems import ProblemError
+from api.said import Said
 from api.site_model import apply_site_model
 from api.site_store import find_site
 from tests.integration.api.conftest import SITE, Store, site_model
@@ -88,6 +91,8 @@ def sums(attributed, *, by_run=False) -> Counter[Any]:
         found[m.meter, "counted"] += m.counted.total
         found[m.meter, "used"] += m.used.total
         found[m.meter, "covered"] += m.covered_ms
+        found[m.meter, "known"] += m.quarters
+        found[m.meter, "usable"] += m.usable_days
     for finding in attribution.findings:
         found[finding.kind, finding.meter] += finding.quarters
     return Counter({key: value for key, value in found.items() if value})
@@ -145,6 +150,50 @@ async def test_buckets_add_up_to_their_period(api_connection, place, factory):
     assert total == sums(whole)
 
 
+async def test_emissions_and_their_factors_are_kept_too(api_connection, place, factory):
+    """Two factors in turn, so that a period has parts of both; also where they are summed for the whole site."""
+    said = {
+        "carrier": "electricity",
+        "basis": "location",
+        "unit": "kg/kWh",
+        "gas": "CO2e",
+        "source": "s",
+        "licence": "l",
+    }
+    factors = [
+        GivenFactor.model_validate({**said, "key": "early", "value": "0.25", "from": "2025-01-01", "to": "2025-02-10"}),
+        GivenFactor.model_validate({**said, "key": "late", "value": "0.5", "from": "2025-02-10"}),
+    ]
+    await put(api_connection, place.organisation_id, factors, [], Said(author="a", reason="r"))
+    edges = [local("2025-02-01"), local("2025-02-10"), local("2025-03-01"), local("2025-04-01")]
+    computed = [by_meter(one) for one in await attribute_buckets(api_connection, place, edges)]
+    used = [{number for _, factors in found for number in factors} for found in computed]
+    assert [len(numbers) for numbers in used] == [1, 1, 1]
+    assert used[0] != used[1] == used[2]
+    await keep_all(api_connection)
+    assert [by_meter(one) for one in await attribute_buckets(api_connection, place, edges)] == computed
+    of_site = await attribute_buckets(api_connection, place, edges, of_site=True)
+    assert [by_meter(one) for one in of_site] == computed
+    for one in of_site:
+        assert {part.line for part in one.attribution.parts} == {None}
+    whole = await attribute_buckets(api_connection, place, [edges[0], edges[-1]])
+    assert {number for _, factors in by_meter(whole[0]) for number in factors} == used[0] | used[1]
+
+
+def by_meter(attributed) -> dict[tuple[str, tuple[int, ...]], Counter[str]]:
+    """All sums of parts by meter and the factors behind them; what was made by line and product as well."""
+    found: dict[Any, Counter[str]] = {}
+    attribution = attributed.attribution
+    for part in attribution.parts:
+        of = found.setdefault((part.meter, part.factors), Counter())
+        of.update({name: getattr(part.carbon, name) for name in type(part.carbon).__dataclass_fields__})
+        of.update(measured=part.amount.measured, estimated=part.amount.estimated, otherwise=part.otherwise)
+    for part in attribution.production:
+        place = (part.meter, part.line, part.slot.phase, part.slot.product)
+        found.setdefault((place, ()), Counter()).update(total=part.amount.total)
+    return found
+
+
 async def test_what_changes_is_seen_at_once_and_kept_anew(api_connection, place, factory):
     await keep_all(api_connection)
     before = await everything(api_connection, place)
@@ -182,6 +231,57 @@ async def test_a_run_that_is_told_late_changes_its_days_and_the_changeover_befor
         "bolt"
     }
     assert (await rebuild(api_connection, place)).is_identical
+
+
+async def test_a_run_that_cuts_an_open_one_short_changes_the_days_after_it(api_connection, place, factory):
+    factory.connection.execute("DELETE FROM run")
+    factory.run("line-1", "open", "running", local("2025-02-03T08:00"), None, "bolt")
+    factory.run("line-1", "far", "running", local("2025-02-10T08:00"), local("2025-02-10T12:00"), "nut")
+    await keep_all(api_connection)
+    with_it = await everything(api_connection, place)
+    factory.run("line-1", "new", "running", local("2025-02-05T08:00"), local("2025-02-05T12:00"), "nut")
+    computed = await everything(api_connection, place)
+    assert 0 < await keep_all(api_connection) < 10
+    assert (await rebuild(api_connection, place)).is_identical
+    assert await everything(api_connection, place) == computed
+    factory.connection.execute("DELETE FROM run WHERE key = 'new'")
+    assert await everything(api_connection, place) == with_it
+    await keep_all(api_connection)
+    assert (await rebuild(api_connection, place)).is_identical
+
+
+async def test_the_first_run_of_a_line_changes_the_changeover_before_it(api_connection, place, factory):
+    factory.connection.execute("DELETE FROM run")
+    factory.run("line-1", "change", "changeover", local("2025-02-05T22:00"), local("2025-02-05T23:00"))
+    await keep_all(api_connection)
+    factory.run("line-1", "new", "running", local("2025-02-07T08:10"), local("2025-02-07T12:00"), "nut")
+    assert 0 < await keep_all(api_connection) < 10
+    assert (await rebuild(api_connection, place)).is_identical
+
+
+async def test_a_period_that_ends_within_a_quarter_shares_it_out_as_a_longer_one_does(api_connection, place, store):
+    store.run("line-1", "1", "running", local("2025-02-05T08:00"), local("2025-02-05T08:02"), "bolt")
+    store.run("line-1", "2", "running", local("2025-02-05T08:07"), local("2025-02-05T08:15"), "nut")
+    store.consume("power-1", local("2025-02-05T08:00"), [15.0])
+    found = []
+    for end in ("2025-02-05T08:05", "2025-02-05T08:15", "2025-02-06"):
+        period = Period(start=local("2025-02-05T08:00"), end=local(end), zone=ZONE)
+        attributed = await attribute_period(api_connection, place, period)
+        found.append({part.slot.product: part.amount.total for part in attributed.attribution.parts})
+    assert found == [{"bolt": 2 * 10**9, "nut": 8 * 10**9, None: 5 * 10**9}] * 3
+
+
+async def test_a_changeover_over_midnight_leads_to_the_same_run_on_both_days(api_connection, place, store):
+    """To the first one that begins after it did, be it over on the day before, or begun before the changeover ends."""
+    store.run("line-1", "1", "changeover", local("2025-02-05T22:00"), local("2025-02-06T02:00"))
+    store.run("line-1", "2", "running", local("2025-02-05T23:00"), local("2025-02-05T23:30"), "bolt")
+    store.run("line-1", "3", "running", local("2025-02-06T01:00"), local("2025-02-06T04:00"), "nut")
+    store.consume("power-1", local("2025-02-05T22:00"), [1.0] * 16)
+    for start, end in (("2025-02-05", "2025-02-06"), ("2025-02-06", "2025-02-07"), ("2025-02-05", "2025-02-07")):
+        attributed = await attribute_period(
+            api_connection, place, Period(start=local(start), end=local(end), zone=ZONE)
+        )
+        assert {h.slot.product for h in attributed.attribution.hours if h.slot.phase == "changeover"} == {"bolt"}
 
 
 async def test_another_model_shares_out_all_days_anew(api_connection, place, factory, database_url):

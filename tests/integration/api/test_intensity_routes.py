@@ -128,6 +128,47 @@ async def test_two_periods_beside_each_other(client, worked):
     assert_problem(await client.get(url), 422, "so they can't stand beside each other")
 
 
+async def test_pieces_on_their_way_are_judged_alike_in_both_periods(client, store, connection):
+    """Over the whole of each: a day on which they only came through line 1 finishes none."""
+    connection.execute("UPDATE line SET next = 'line-2' WHERE key = 'line-1'")
+    for line, day in (("1", START), ("2", START + 24 * HOUR)):
+        store.run(f"line-{line}", line, "running", day, day + HOUR, "bolt")
+        store.consume(f"power-{line}", day, [10] * 4)
+        store.consume(f"good-{line}", day, [5] * 4)
+    two = {"period": "2026-01-05..2026-01-06", "against": "2026-01-05..2026-01-06"}
+    items = (await ask(client, INTENSITY, **two, bucket="day", indicator="energy"))["items"]
+    assert [(i["good"], i["against"]["good"]) for i in items] == [(0, 0), (20, 20)]
+    assert [i["against"]["fully_loaded"]["before"] for i in items] == [None, 2]
+
+
+FACTOR = {"unit": "kg/kWh", "gas": "CO2e", "from": "2025-01-01", "source": "somebody", "licence": "free"}
+
+
+async def test_a_contract_alone_tells_the_scope_of_what_it_covers(client, worked):
+    contract = {"key": "contract", "carrier": "electricity", "basis": "market", "value": "0.1", **FACTOR}
+    body = {"items": [contract], "author": "Anna", "reason": "the contract"}
+    assert (await client.put("/v1/factors", json=body)).status_code == 200
+    items = (await ask(client, INTENSITY, **DAY, by="site", indicator="co2_market"))["items"]
+    assert [s["name"] for s in items[0]["slices"] if s["facet"] == "scope"] == ["scope_2"]
+    (part, *_) = (await ask(client, "/v1/sites/odense/attribution", start="2026-01-05", to="2026-01-06", meter="air"))[
+        "items"
+    ]
+    assert (part["co2_location"], part["co2_market"] > 0) == (None, True)
+
+
+async def test_co2_is_the_same_whatever_else_is_asked_for(client, worked):
+    """Steel has a factor and electricity has none: the share that has one is of the energy, as the rest is no kWh."""
+    steel = {"key": "steel", "carrier": "steel", "scope": "scope_1", "value": "2", **FACTOR, "unit": "kg/kg"}
+    body = {"items": [steel], "author": "Anna", "reason": "the supplier says so"}
+    assert (await client.put("/v1/factors", json=body)).status_code == 200
+    worked.consume("steel", START, [10] * 24)
+    for asked in ({}, {"indicator": "co2_location"}):
+        items = (await ask(client, INTENSITY, **DAY, **asked))["items"]
+        found = {i["product"]: i for i in items if i["indicator"] == "co2_location"}
+        assert found["bolt"]["marginal"]["total"] == 480
+        assert found["bolt"]["factor_share"] == 0
+
+
 async def test_what_is_estimated_widens_the_interval(client, store):
     store.run("line-1", "1", "running", START, START + HOUR, "bolt")
     store.consume("power-1", START, [10] * 4, estimated=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -165,6 +166,28 @@ def test_overlapping_runs_share_the_time_they_both_claim():
     assert set(table(attribution, "m").values()) == {2}
 
 
+def test_what_only_one_of_two_runs_claims_is_its_own_and_what_none_does_nobodys():
+    runs = [run("line-1", "running", 0, 2 / 3, "A"), run("line-1", "running", 1 / 3, 2 / 3, "B")]
+    attribution = share([flow("m", [6], line="line-1")], runs)
+    assert table(attribution, "m") == {
+        ("line-1", PROCESSING, "A", Rule.LINE_METER): 3,
+        ("line-1", PROCESSING, "B", Rule.LINE_METER): 1,
+        ("line-1", NONE, None, Rule.LINE_METER): 2,
+    }
+    hours = {one.slot.product: one.milliseconds for one in attribution.hours}
+    assert hours == {"A": QUARTER_MS // 2, "B": QUARTER_MS // 6, None: QUARTER_MS // 3}
+
+
+def test_a_changeover_belongs_to_the_run_that_begins_before_it_is_over():
+    runs = [
+        run("line-1", "changeover", 0, 2),
+        run("line-1", "running", 1, 3, "A"),
+        run("line-1", "running", 3, 4, "B"),
+    ]
+    attribution = share([flow("m", [4, 4, 4, 4], line="line-1")], runs)
+    assert table(attribution, "m")["line-1", CHANGEOVER, "A", Rule.LINE_METER] == 6
+
+
 def test_measured_and_estimated_travel_apart():
     runs = [run("line-1", "running", 0, 1 / 3, "A")]
     attribution = share([flow("m", [9], estimated=[3], line="line-1")], runs)
@@ -277,6 +300,24 @@ class TestSharing:
             ("line-2", PROCESSING, "B", Rule.SHARE_MASS): 2,
             ("line-1", PROCESSING, "A", Rule.MASS_RUN_TIME): 1,
             ("line-2", PROCESSING, "B", Rule.MASS_RUN_TIME): 1,
+        }
+
+    def test_mass_of_a_meter_with_a_product_of_its_own_is_that_products(self):
+        runs = [run("line-1", "running", 0, 1, "A"), run("line-2", "running", 0, 1, "B")]
+        whey = replace(good("whey", [3], "line-1"), product="B")
+        others = [good("good-1", [4], "line-1"), whey, good("good-2", [4], "line-2")]
+        assert table(self.shared(ShareBy.MASS, [8], runs, others), "air") == {
+            ("line-1", PROCESSING, "A", Rule.SHARE_MASS): 4,
+            ("line-2", PROCESSING, "B", Rule.SHARE_MASS): 4,
+        }
+
+    def test_mass_of_a_part_counts_once(self):
+        runs = [run("line-1", "running", 0, 1, "A"), run("line-2", "running", 0, 1, "A")]
+        part = replace(good("lane", [6], "line-1"), parent="good-1")
+        others = [good("good-1", [8], "line-1"), part, good("good-2", [8], "line-2")]
+        assert table(self.shared(ShareBy.MASS, [8], runs, others), "air") == {
+            ("line-1", PROCESSING, "A", Rule.SHARE_MASS): 4,
+            ("line-2", PROCESSING, "A", Rule.SHARE_MASS): 4,
         }
 
     def test_weights_of_lines_that_are_gone_are_given_to_nobody(self):

@@ -56,6 +56,13 @@ def test_no_percentage_of_nothing():
     assert "below zero" in told(accounts(0, 0, idle=-5), accounts(1, 1)).en
 
 
+def test_next_to_nothing_is_not_told_as_nothing():
+    after = Accounts(by_category={"a": Account(made=Fraction(1), used={"": (Fraction(1, 1000),)})})
+    found = told(accounts(0, 0), after)
+    assert "less than 0.1 kWh in the period" in found.en
+    assert "under 0,1 kWh i perioden" in found.da
+
+
 def test_what_can_not_be_told():
     assert cannot_explain("water", Text("no meter measures it", "ingen måler måler det")).en == (
         "What changed water use can't be told: no meter measures it."

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from api.calendar.buckets import Calendar
-from api.decoupling.plain import compare_rows, named_columns
+from api.decoupling.plain import NUMBERS, TEXTS, compare_rows, parse_columns
 from api.decoupling.questions import parse_indicators, parse_periods, parse_rolling
 from api.decoupling.windows import pieces, rolling_windows, whole_months
 from api.periods import Days, parse_named
@@ -83,8 +83,8 @@ def test_periods_by_name_or_by_days():
 
 
 def table(text: str, columns: str | None = None) -> PlainTable:
-    texts, numbers = named_columns(columns)
-    return read_plain_table(text.encode(), name="t.csv", texts=texts, numbers=numbers)
+    chosen = parse_columns(columns)
+    return read_plain_table(text.encode(), name="t.csv", texts=TEXTS, numbers=NUMBERS, chosen=chosen)
 
 
 DENMARK = """Year;CO2;BNP
@@ -128,6 +128,24 @@ class TestTables:
         assert found.items[0].sentence == (
             "The pressure fell 50.0 % while the driver grew 100.0 %: absolute decoupling."
         )
+
+    def test_newest_first_in_any_century(self):
+        (item,) = compare_rows(table("year,pressure,driver\n1972,2,3\n1971,1,2\n")).items
+        assert (item.base, item.period) == ("1971", "1972")
+
+    def test_columns_that_say_nothing_of_it_are_told(self):
+        found = compare_rows(table("Year,country,source,Output,CO2 (kt)\n2020,DK,x,1,2\n2021,DK,y,2,1\n"))
+        assert (found.unused, found.items[0].state) == (["country", "source"], "absolute")
+
+    def test_a_header_of_one_s_own_may_have_commas(self):
+        chosen = parse_columns("pressure=CO2, kt,driver=GDP, constant prices")
+        assert chosen == {"pressure": "CO2, kt", "driver": "GDP, constant prices"}
+        with pytest.raises(PlainTableError, match="names driver twice"):
+            parse_columns("driver=a,driver=b")
+
+    def test_what_is_small_is_told_digit_by_digit(self):
+        (item,) = compare_rows(table("period,pressure,driver\n2024,0.000000000004,1\n2025,0.000000000002,2\n")).items
+        assert (item.pressure, item.state) == (Decimal("0.000000000002"), "absolute")
 
     def test_prices_are_deflated_by_the_table_s_own_index(self):
         text = "period,pressure,driver,price_year,price_index\n2024,10,100,2024,100\n2025,11,110,2025,110\n"
@@ -174,4 +192,4 @@ class TestTables:
         with pytest.raises(PlainTableError, match="no row is of 2001"):
             compare_rows(table(DENMARK), base="2001")
         with pytest.raises(PlainTableError, match="names no column"):
-            named_columns("presure=x")
+            parse_columns("presure=x")

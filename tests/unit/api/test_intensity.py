@@ -15,7 +15,7 @@ from api.indicators.figures import MeterFacts
 from api.indicators.flows import Amount
 from api.indicators.intensity import Facts, Intensity, intensities
 from api.indicators.lines import Grid, Phase, Slot
-from api.indicators.outputs import Per
+from api.indicators.outputs import Batch, Per, add_up
 from api.indicators.parts import Attribution, LineHours, Metered, Part
 from api.indicators.pressures import Indicator
 from api.indicators.products import CoProducts, ProductUnit, ShareBy, last_lines
@@ -446,3 +446,31 @@ class TestComparison:
         found = compare(self.period(100, 0), self.period(90, 10))
         assert found[Owner(product="A"), Indicator.ENERGY].marginal.change is None
         assert compare([], self.period(1, 1)) == {}
+
+
+class TestHoweverTimeIsCut:
+    """Days and months beside each other give the sums of one stretch."""
+
+    @staticmethod
+    def made(product, amount) -> Batch:
+        return Batch(
+            meter=f"good-{product}",
+            line="line-1",
+            product=product,
+            run=None,
+            order=None,
+            kind="good",
+            unit="pcs",
+            amount=Amount(amount),
+        )
+
+    def test_kilograms_are_rounded_once(self):
+        products = {"A": ProductUnit(unit="pcs", mass_kg=0.4)}
+        days = [self.made("A", 1)] * 10
+        assert add_up(days, per=Per.KG, products=products, meters={}).good == Amount(4)
+
+    def test_the_same_of_several_missing_masses_is_told(self):
+        products = {"A": ProductUnit(unit="pcs"), "B": ProductUnit(unit="pcs")}
+        for order in ("AB", "BA"):
+            found = add_up([self.made(key, 1) for key in order], per=Per.KG, products=products, meters={})
+            assert found.problem == "A has no mass_kg; give it in the site model"
