@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
-from deploy.commands.db import add_database_url, database_url
+from deploy.commands.db import add_database_url, site_database_url
 from schemas.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ async def _in_database(arguments: argparse.Namespace, work: Callable[[Connection
 
     with reaching():
         connection = await psycopg.AsyncConnection.connect(
-            database_url(arguments),
+            site_database_url(arguments),
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=10,

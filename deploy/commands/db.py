@@ -43,6 +43,35 @@ def database_url(arguments: argparse.Namespace) -> str:
     return read_settings(DatabaseSettings, arguments).database_url
 
 
+def site_database_url(arguments: argparse.Namespace) -> str:
+    """The same for commands about a site: where nobody named a database and the stack's own has no site, the demo's."""
+    import os
+    import sys
+
+    url = database_url(arguments)
+    if arguments.database_url is not None or "AFKOBLING_DATABASE_URL" in os.environ or _has_site(url):
+        return url
+    from deploy.demo import DATABASE
+    from deploy.stack import on_database
+
+    demo = on_database(url, DATABASE)
+    if not _has_site(demo):
+        return url
+    print("afkobling: the demo's site is meant, as the stack's own database has none", file=sys.stderr)
+    return demo
+
+
+def _has_site(url: str) -> bool:
+    import psycopg
+
+    try:
+        with psycopg.connect(url, connect_timeout=10, application_name="afkobling") as connection:
+            return bool(connection.execute("SELECT FROM site LIMIT 1").fetchall())
+    except psycopg.Error:
+        # Whoever goes on to use it is told what is wrong.
+        return False
+
+
 def _migrate(arguments: argparse.Namespace) -> int:
     from deploy.migrate import migrate
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploy.commands.answers import add_format_options, give
 from deploy.commands.at_site import add_site_options, at_site
-from deploy.commands.db import database_url
+from deploy.commands.db import site_database_url
 from deploy.commands.intensity_words import print_best_run, print_intensities, print_regressions
 from deploy.commands.periods import add_period_options, asked_period
 
@@ -123,7 +123,7 @@ def _with_truth(arguments: argparse.Namespace, found: IntensityAnswer, site: Sit
     from deploy.demo.truth_file import read_truth
     from deploy.intensity_truth import with_truth
 
-    source = read_truth(site.organisation, site.key, database_url=database_url(arguments))
+    source = read_truth(site.organisation, site.key, database_url=site_database_url(arguments))
     return found if source is None else with_truth(found, source)
 
 

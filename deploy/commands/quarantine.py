@@ -177,11 +177,11 @@ def run_replays(arguments: argparse.Namespace, number: int | None) -> None:
 
     from collector.connection import connect
     from collector.replay import replay_all
-    from deploy.commands.db import database_url
+    from deploy.commands.db import site_database_url
     from deploy.migrate import DatabaseAwayError, in_one_line
 
     try:
-        with connect(database_url(arguments), role="replay") as connection:
+        with connect(site_database_url(arguments), role="replay") as connection:
             replay_all(connection, number)
     except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
         raise DatabaseAwayError(

@@ -25,6 +25,7 @@ from collector.backfill import backfill
 from collector.rollup_runner import roll_up_all
 from collector.settings import RollupSettings
 from deploy.commands.token import create_token
+from deploy.demo import DATABASE
 from deploy.demo.client import Client
 from deploy.demo.factors import load_factors
 from deploy.demo.outcome import read_outcome
@@ -35,7 +36,6 @@ from deploy.migrate import migrate
 from deploy.stack import Endpoints, StackError, down, endpoints, on_database, up
 from edge.simulation.faults import Exchange
 
-DATABASE = "afkobling_demo"
 """Made anew by every demo; nothing else is touched."""
 _TOKEN_DAYS = 30
 _IS_ROLLED_UP: LiteralString = """
