@@ -36,9 +36,10 @@ format: install ## put the code in shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install ## measure ingest beside raw COPY, and the roll-up beside plain SQL
+bench: install ## measure ingest beside raw COPY, the roll-up beside plain SQL, and how fast figures are told
 	$(BIN)/afkobling bench ingest --shape deep --shape wide --readings-per-message 100
 	$(BIN)/afkobling bench rollup
+	$(BIN)/afkobling bench query
 
 chaos: install ## cut, stall and kill everything, at length (ROUNDS=200 SEED=1)
 	AFKOBLING_CHAOS_ROUNDS=$(ROUNDS) AFKOBLING_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos --timeout 3600

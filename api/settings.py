@@ -20,6 +20,9 @@ class ApiSettings(BaseSettings):
     pool_timeout_s: Annotated[
         float, Field(gt=0, le=60, description="how long a request waits for a connection before it answers 503")
     ] = 5.0
+    answers_mb: Annotated[
+        int, Field(ge=0, le=100_000, description="memory for answers to give again while nothing has changed; 0: none")
+    ] = 64
     statement_timeout_s: Annotated[
         float, Field(gt=0, le=600, description="how long one query may take before it answers 503")
     ] = 30.0

@@ -93,6 +93,8 @@ async def _forget_due(connection: Connection, site: SiteRow) -> None:
     for is_month in (False, True):
         stale = [row["day"] for row in rows if row["is_month"] is is_month]
         await store.clear(connection, site.id, stale, is_month=is_month)
+    if due or rows:
+        await store.note_change(connection, site.id)
 
 
 async def _keep_a_month(connection: Connection, site: SiteRow) -> Kept | None:
@@ -115,6 +117,7 @@ async def _keep_a_month(connection: Connection, site: SiteRow) -> Kept | None:
             if is_whole:
                 await store.clear(connection, site.id, [month], is_month=True)
                 await store.put_month(connection, model, month)
+            await store.note_change(connection, site.id)
             return Kept(days=len(days), months=int(is_whole))
         month = end
     return None

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any
 
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow
@@ -32,7 +32,6 @@ from schemas.resources import Resource
 LONGEST_DAYS = 1100
 """So many days may be computed for one request; more of them are read once they are kept."""
 _DAY = timedelta(days=1)
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,19 +138,8 @@ def _stretches(missing: Sequence[tuple[datetime, datetime, int]]) -> Iterator[li
 
 def _join(grid: Grid, model: Model, kept: Kept, pieces: Sequence[Attribution]) -> Attribution:
     """Sums of the same in one; a meter of which nothing is known has counted nothing in no time."""
-    silent = [
-        Metered(
-            meter=key,
-            resource=Resource(row["resource"]),
-            unit=row["canonical_unit"],
-            counted=Amount(),
-            used=Amount(),
-            covered_ms=0,
-        )
-        for key, row in model.meters.items()
-    ]
     metered: dict[str, Metered] = {}
-    for one in (*silent, *kept.metered, *(m for piece in pieces for m in days_of(piece))):
+    for one in (*kept.metered, *(m for piece in pieces for m in days_of(piece))):
         before = metered.get(one.meter)
         metered[one.meter] = one if before is None else _add(before, one)
     hours: dict[tuple[object, ...], LineHours] = {}
@@ -171,10 +159,15 @@ def _join(grid: Grid, model: Model, kept: Kept, pieces: Sequence[Attribution]) -
         grid=grid,
         parts=(*kept.parts, *(part for piece in pieces for part in piece.parts)),
         production=(*kept.production, *(part for piece in pieces for part in piece.production)),
-        metered=tuple(metered.values()),
+        metered=tuple(metered.get(key) or _silent(row) for key, row in model.meters.items()),
         hours=tuple(hours.values()),
         findings=tuple(findings.values()),
     )
+
+
+def _silent(meter: Mapping[str, Any]) -> Metered:
+    resource, unit = Resource(meter["resource"]), meter["canonical_unit"]
+    return Metered(meter=meter["id"], resource=resource, unit=unit, counted=Amount(), used=Amount(), covered_ms=0)
 
 
 def _add(one: Metered, other: Metered) -> Metered:
@@ -203,4 +196,6 @@ async def _one_moment(connection: Connection) -> AsyncIterator[None]:
         return
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        # Years of months are summed in memory; with PostgreSQL's 4 MB they would go by the disk.
+        await connection.execute("SET LOCAL work_mem = '32MB'")
         yield

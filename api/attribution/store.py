@@ -71,6 +71,10 @@ INSERT INTO attribution_way (site_id, phase, rule, via, hops) VALUES (%s, %s, %s
 """
 Way = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 """How a quantity comes to its place: phase, rule, utilities that it passes, rules by which it comes into each."""
+_NOTE_CHANGE: LiteralString = """
+INSERT INTO site_revision AS r (site_id, number) VALUES (%s, 1)
+ON CONFLICT (site_id) DO UPDATE SET number = r.number + 1
+"""
 _OF_MONTH: LiteralString = (
     "WHERE site_id = %(site)s AND NOT is_month AND day >= %(day)s AND day < (%(day)s + interval '1 month')::date"
 )
@@ -160,6 +164,11 @@ async def _numbered_ways(connection: Connection, site_id: int, wanted: Set[Way])
             await connection.execute(_PUT_WAY, [site_id, phase, rule, list(via), list(hops)])
         known = {way: number for number, way in (await ways(connection, site_id)).items()}
     return known
+
+
+async def note_change(connection: Connection, site_id: int) -> None:
+    """In the transaction that changes what is kept: whoever remembers an answer about the site asks anew."""
+    await connection.execute(_NOTE_CHANGE, [site_id])
 
 
 def _rows(

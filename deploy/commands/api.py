@@ -35,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> int:
     import structlog
     import uvicorn
 
-    from api.app import create_app
+    from api.app import create_app, prepare
     from api.settings import ApiSettings
     from deploy.commands.settings import read_settings
     from deploy.logs import configure_logs
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     configure_logs()
     where = f"http://{arguments.host}:{arguments.port}/"
     structlog.get_logger(__name__).info("serving the API and the page", action="api_start", url=where)
-    uvicorn.run(
-        create_app(settings), host=arguments.host, port=arguments.port, log_config=None, access_log=False, lifespan="on"
-    )
+    app = create_app(settings)
+    prepare(app)
+    uvicorn.run(app, host=arguments.host, port=arguments.port, log_config=None, access_log=False, lifespan="on")
     return 0

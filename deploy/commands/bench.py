@@ -1,4 +1,4 @@
-"""`afkobling bench ingest|rollup`: measured speed, as ratios within one run."""
+"""`afkobling bench ingest|rollup|query`: measured speed, as ratios within one run."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     rollup.add_argument("--json", action="store_true", help="print one JSON object")
     rollup.set_defaults(run=_rollup)
+    query = actions.add_parser("query", help="figures of a site with 100 meters and 20 products, over HTTP")
+    query.add_argument("--years", type=int, default=3, metavar="N", help="3 to 10 years of quarters; default 3")
+    query.add_argument(
+        "--readings", type=int, default=2_000_000, metavar="N", help="raw readings to ask again with; default 2000000"
+    )
+    query.add_argument("--json", action="store_true", help="print one JSON object")
+    query.set_defaults(run=_query)
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
@@ -88,3 +95,35 @@ def _rollup(arguments: argparse.Namespace) -> None:
         print(part)
         for name, figure in figures.items():
             print(f"  {name:26} {'-' if figure is None else f'{figure:,}':>14}")
+
+
+def _query(arguments: argparse.Namespace) -> None:
+    import json
+    import os
+    from dataclasses import asdict
+
+    from deploy.bench.query import bench_query
+    from schemas.errors import PermanentError
+
+    # Two whole calendar years have to lie in it.
+    if not 3 <= arguments.years <= 10 or arguments.readings < 1:
+        raise PermanentError("years are 3 to 10, readings 1 or more")
+    found = asdict(bench_query(readings=arguments.readings, years=arguments.years))
+    if arguments.json:
+        print(json.dumps({"bench": "query", "cpus": os.cpu_count(), **found}, indent=2))
+        return
+    for name, figure in found.items():
+        match figure:
+            case list():
+                print(name)
+                for one in figure:
+                    _print_figures(one)
+            case dict():
+                print(name)
+                _print_figures(figure)
+            case _:
+                print(f"{name:26} {figure:>14,}")
+
+
+def _print_figures(figures: dict[str, object]) -> None:
+    print("  " + " · ".join(f"{name} {figure}" for name, figure in figures.items()))
