@@ -29,7 +29,7 @@ from api.indicators.contributions import Contribution, Role, Sharing, contributi
 from api.indicators.flows import Amount
 from api.indicators.lines import Phase
 from api.indicators.outputs import batches, finished, only_finished
-from api.indicators.parts import NO_CARBON, Part
+from api.indicators.parts import Part
 from api.indicators.sharing import Rule
 from api.indicators.takings import Owner, Whose
 from api.problems import bad_value, not_found
@@ -254,7 +254,7 @@ def _totals(parts: Iterable[Part]) -> dict[tuple[Resource, str], Amount]:
 
 def part_answer(start: datetime, end: datetime, part: Part, total: int) -> PartAnswer:
     """A part of a span of time; `total` in billionths is what it is a share of."""
-    carbon = None if part.carbon is NO_CARBON else part.carbon
+    carbon = part.carbon
     return PartAnswer(
         start=start,
         end=end,
@@ -273,6 +273,7 @@ def part_answer(start: datetime, end: datetime, part: Part, total: int) -> PartA
         otherwise=quantity(part.otherwise),
         share=ratio(Fraction(part.amount.total, total)) if total else None,
         unit=part.unit,
-        co2_location=quantity(carbon.location) if carbon else None,
-        co2_market=quantity(carbon.market) if carbon else None,
+        # Without a factor it is unknown, and not zero.
+        co2_location=quantity(carbon.location) if carbon.location_known or carbon.location else None,
+        co2_market=quantity(carbon.market) if carbon.market_known or carbon.market else None,
     )

@@ -59,8 +59,13 @@ def _local_stack(folder: Path) -> Iterator[Servers]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    servers = Servers(database_url=endpoints.database_url, broker_url=endpoints.broker_url)
+    # A database is made and dropped for every test. Tests kill the server, and none pulls the machine's plug, which
+    # alone is what fsync is for.
+    _execute(servers, sql.SQL("ALTER SYSTEM SET fsync = off"))
+    _execute(servers, sql.SQL("SELECT pg_reload_conf()"))
     try:
-        yield Servers(database_url=endpoints.database_url, broker_url=endpoints.broker_url)
+        yield servers
     finally:
         down(folder)
 
@@ -104,7 +109,7 @@ def database_url(stack: Servers, template_database: str) -> Iterator[str]:
         _drop(stack, name)
 
 
-def _execute(stack: Servers, statement: sql.Composed) -> None:
+def _execute(stack: Servers, statement: sql.SQL | sql.Composed) -> None:
     with psycopg.connect(stack.database_url, autocommit=True, connect_timeout=10) as connection:
         connection.execute(statement)
 

@@ -86,9 +86,10 @@ def judge_windows(
 
 def _accuracy(base: Use, period: Use, meters: Meters) -> Fraction:
     return class_error(
-        {meter: count / SCALE for meter, count in base.counts.items()},
-        {meter: count / SCALE for meter, count in period.counts.items()},
-        totals=(base.pressure.total, period.pressure.total),
+        base.counts,
+        period.counts,
+        # In billionths, as counts are.
+        totals=(base.pressure.total * SCALE, period.pressure.total * SCALE),
         classes=meters.classes,
         exchanged=meters.exchanged,
     )

@@ -19,6 +19,7 @@ from api.indicators.outputs import Batch, batches, finished, only_finished
 from api.indicators.parts import Attribution, LineHours, Part
 from api.indicators.products import ProductUnit
 from api.indicators.takings import Owner, Taken, Whose, gather
+from api.indicators.tallies import Tallies
 from api.periods import Days
 from api.series import Row
 from api.site_store import SiteRow
@@ -68,6 +69,15 @@ class Shared:
     finished: Sequence[Batch]
     batches: Sequence[Batch]
     counted: Mapping[str, int]
+    _tallies: dict[tuple[Owner, bool], Tallies] = field(default_factory=dict)
+
+    def tallies(self, owner: Owner, *, whole: bool) -> Tallies:
+        """What an owner took fully loaded, or the `whole` of a place's; worked out once."""
+        key = owner, whole
+        if key not in self._tallies:
+            taken = self.takings.get(owner, Taken())
+            self._tallies[key] = taken.whole if whole else taken.loaded
+        return self._tallies[key]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from api.decoupling.loading import Facts, Loaded
 from api.decoupling.places import Level, Place
 from api.decoupling.windows import whole_months
 from api.indicators.pressures import CO2_UNIT, Indicator, Use, add_up
-from api.indicators.takings import Taken
 from api.indicators.tallies import of_indicator
 from api.indicators.uses import use_of
 from api.periods import Days
@@ -52,12 +51,7 @@ def roots_of(facts: Facts, indicator: Indicator) -> list[tuple[Row, int]]:
 
 def used(loaded: Loaded, place: Place, indicator: Indicator, window: Days, *, with_months: bool = False) -> Used:
     """The sum of the counted meters of a site; of a line, family, product, and of CO2, what was shared out."""
-    if place.level is Level.SITE and not indicator.is_carbon:
-        roots = roots_of(loaded.facts, indicator)
-        use = _counted_use(loaded, roots, window)
-        meters = [meter["id"] for meter, _ in roots]
-    else:
-        use, meters = _shared_use(loaded, place, indicator, window)
+    use, meters = _use(loaded, place, indicator, window, through_rests=True)
     months = whole_months(window) if with_months else []
     return _with_days(loaded, indicator, window, use, meters, months=_months(loaded, place, indicator, months))
 
@@ -65,10 +59,24 @@ def used(loaded: Loaded, place: Place, indicator: Indicator, window: Days, *, wi
 def _months(loaded: Loaded, place: Place, indicator: Indicator, months: Sequence[Days]) -> dict[date, int]:
     found = {}
     for month in months:
-        use = used(loaded, place, indicator, month).use
+        use, _ = _use(loaded, place, indicator, month, through_rests=False)
         if use is not None and not use.is_unknown:
             found[month.first] = use.total
     return found
+
+
+def _use(
+    loaded: Loaded, place: Place, indicator: Indicator, window: Days, *, through_rests: bool
+) -> tuple[Use | None, list[str]]:
+    """The use, and the meters that it rests on. What each of them gave is right only if told `through_rests`."""
+    if place.level is Level.SITE and not indicator.is_carbon:
+        roots = roots_of(loaded.facts, indicator)
+        return _counted_use(loaded, roots, window), [meter["id"] for meter, _ in roots]
+    shared, facts = loaded.shared(window), loaded.facts
+    tallies = shared.tallies(place.owner, whole=place.whose.is_place)
+    places = facts.places if through_rests else {}
+    use = use_of(tallies, indicator, resources=facts.resources, places=places, counted=shared.counted)
+    return use, sorted(meter for meter, _ in of_indicator(tallies, indicator, facts.resources))
 
 
 def _counted_use(loaded: Loaded, roots: Sequence[tuple[Row, int]], window: Days) -> Use | None:
@@ -84,15 +92,6 @@ def _counted_use(loaded: Loaded, roots: Sequence[tuple[Row, int]], window: Days)
         estimated=estimated,
         counts={meter: Fraction(sign * (its.measured + its.estimated)) for its, meter, sign in known},
     )
-
-
-def _shared_use(loaded: Loaded, place: Place, indicator: Indicator, window: Days) -> tuple[Use | None, list[str]]:
-    shared = loaded.shared(window)
-    taken = shared.takings.get(place.owner, Taken())
-    tallies = taken.whole if place.whose.is_place else taken.loaded
-    facts = loaded.facts
-    use = use_of(tallies, indicator, resources=facts.resources, places=facts.places, counted=shared.counted)
-    return use, sorted(meter for meter, _ in of_indicator(tallies, indicator, facts.resources))
 
 
 def _with_days(

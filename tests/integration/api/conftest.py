@@ -113,6 +113,12 @@ async def client(database_url, site, make_token):
         yield opened
 
 
+MARK = """
+INSERT INTO attribution_due (site_id, from_day, to_day)
+SELECT site_id, %s::timestamptz::date - 1, %s::timestamptz::date + 2 FROM meter WHERE id = %s
+"""
+
+
 class Store:
     """Puts rows straight into the tables, as collector and roll-up would."""
 
@@ -140,6 +146,7 @@ class Store:
                     if quantity is not None
                 ],
             )
+            cursor.execute(MARK, [start, start + len(quantities) * timedelta(minutes=15), number])
 
     def run(self, line, key, state, start, end, product=None) -> None:
         self.connection.execute(
