@@ -23,8 +23,8 @@ demo: install ## a living factory with a verdict; Ctrl-C stops it
 cases: install ## what meters do to a register, and what becomes of it: case, expected, got
 	$(BIN)/python -m tests.cases $(CASE)
 
-test: check ## what CI runs: all checks, then all tests on the real servers
-	$(BIN)/pytest
+test: check ## what CI runs: all checks, then all tests on the real servers, two at a time
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 check: install ## style, types and floors
 	$(BIN)/ruff format --check .

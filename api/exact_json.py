@@ -69,7 +69,7 @@ class Answer(BaseModel):
 
 @contextmanager
 def written_by(writer: Writer | None) -> Iterator[None]:
-    """Have `reply` write by this writer meanwhile: an address can be asked for more than JSON (`api.formats`)."""
+    """Have `reply` write by this writer meanwhile: an address may be asked for more than JSON (`tables.formats`)."""
     token = _writer.set(writer)
     try:
         yield

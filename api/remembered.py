@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 from api.auth import Caller
 from api.database import Pool, fetch_one
-from api.formats import Format, choose
+from api.tables.formats import Format, choose
 
 _ADDRESS = re.compile(
     r"/v1/sites/(?P<site>[a-z0-9][a-z0-9._-]{0,62})"

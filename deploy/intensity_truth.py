@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from api.exact_json import Answer, Ratio, ratio
 from api.indicators.pressures import Indicator
-from api.intensity_answers import IntensityAnswer, IntensityItem
-from api.intensity_parts import ByUnit
+from api.intensity.answers import IntensityAnswer, IntensityItem
+from api.intensity.parts import ByUnit
 from deploy.demo.truth_file import TruthSource
 from edge.simulation.truth import ProductCo2, ProductTruth, Truth
 from schemas.resources import Resource

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from api import consumption_store, factor_store, runs_store
+from api import consumption_store, runs_store
 from api.attribution.model import Model, ruled
 from api.calendar.clock import Period
 from api.consumption_store import Columns
 from api.database import Connection
+from api.factors import store as factor_store
 from api.indicators.attribution import attribute_spans
 from api.indicators.carbon import Basis, Factor, Matched, match
 from api.indicators.flows import Flow

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.balance_answers import QuantityAnswer
+from api.attribution.balances import QuantityAnswer
 from api.decoupling.places import Level
 from api.exact_json import Answer, Number, Ratio
 from api.indicators.comparison import EdgeCase, ElasticityState, State

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 
-from api import driver_store, price_index_store
 from api.database import Connection
 from api.decoupling.loading import Loaded
 from api.decoupling.places import Level, Place
 from api.decoupling.windows import whole_months
-from api.driver_store import Whose as DriverOf
+from api.drivers import price_index as price_index_store
+from api.drivers import store as driver_store
+from api.drivers.store import Whose as DriverOf
 from api.indicators.decoupling import ESTIMATE_ERROR
 from api.indicators.drivers import (
     Driver,

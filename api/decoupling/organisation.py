@@ -15,7 +15,7 @@ from api.decoupling.places import Level, Place
 from api.decoupling.questions import Question
 from api.decoupling.report import Item, PlaceMade, Report, judge_item, load_site, made_at, windows_of
 from api.decoupling.using import Used, of_organisation, roots_of, unit_of, used
-from api.driver_store import Whose
+from api.drivers.store import Whose
 from api.indicators.drivers import Driver, Made, Origin
 from api.indicators.pressures import Indicator
 from api.indicators.wording import Text

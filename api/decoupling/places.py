@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from api.decoupling.loading import Facts
-from api.driver_store import Whose as DriverOf
+from api.drivers.store import Whose as DriverOf
 from api.indicators.outputs import Batch
 from api.indicators.sentences import NOWHERE
 from api.indicators.takings import Owner, Whose

@@ -17,8 +17,8 @@ from api.indicators import sentences
 from api.indicators.comparison import ElasticityState, State, indices
 from api.indicators.decoupling import Judgement, Pressure, judge
 from api.indicators.wording import Text
-from api.plain_names import DRIVERS, PERIODS, PRESSURES, in_time
-from api.plain_table import PlainRow, PlainTable, PlainTableError
+from api.tables.names import DRIVERS, PERIODS, PRESSURES, in_time
+from api.tables.plain import PlainRow, PlainTable, PlainTableError
 
 TEXTS: Mapping[str, Sequence[str]] = {"period": PERIODS, "unit": ("enhed", "driver_unit")}
 NUMBERS: Mapping[str, Sequence[str]] = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 
-from api import driver_store
 from api.database import Connection
 from api.decoupling.driving import Given, Givens, givens_of, load_given, made_given, made_measured
 from api.decoupling.judging import Judged, Meters, judge_windows
@@ -16,6 +15,7 @@ from api.decoupling.places import Level, Place, places_of
 from api.decoupling.questions import Question
 from api.decoupling.using import Used, roots_of, used
 from api.decoupling.windows import whole_months
+from api.drivers import store as driver_store
 from api.indicators.comparison import indices
 from api.indicators.drivers import Driver, Made
 from api.indicators.pressures import Indicator

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from api.balance_answers import amount_answer, share_answer
+from api.attribution.balances import amount_answer, share_answer
 from api.decoupling.answers import (
     DecouplingAnswer,
     DriverAnswer,

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.attribution_answers import PartAnswer
-from api.balance_answers import QuantityAnswer
+from api.attribution.answers import PartAnswer
+from api.attribution.balances import QuantityAnswer
 from api.event_answers import EventAnswer
 from api.exact_json import Answer, Instant, Number, Ratio
 from api.figures import FigureKind

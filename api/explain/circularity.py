@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from api.circularity_answers import CircularityItem, circularity_answer
 from api.database import Connection
 from api.explain.answers import TermAnswer
 from api.explain.asking import one_of, owner_of
@@ -12,6 +11,7 @@ from api.explain.found import Found, Span, plain
 from api.figures import Figure, FigureError, parse_figure
 from api.indicators.pressures import Indicator
 from api.indicators.takings import Whose
+from api.intensity.circularity import CircularityItem, circularity_answer
 from api.problems import not_found
 from api.site_store import SiteRow
 

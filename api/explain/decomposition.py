@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from api.database import Connection
-from api.decomposition_answers import TOTAL, DecompositionAnswer, EffectAnswer, answer_decomposition
-from api.decomposition_loader import AskedDecomposition, Chain
+from api.decomposition.answers import TOTAL, DecompositionAnswer, EffectAnswer, answer_decomposition
+from api.decomposition.loader import AskedDecomposition, Chain
 from api.explain.answers import TermAnswer
 from api.explain.asking import days_of, one_of, owner_of
 from api.explain.found import Found, Span, plain

@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
-from api import driver_store
 from api.database import Connection
 from api.decoupling.answers import DriverPeriod, IndicatorAnswer, PressurePeriod
 from api.decoupling.places import Level
 from api.decoupling.questions import Question
 from api.decoupling.report import report
 from api.decoupling.telling import answer
-from api.driver_store import Whose as DriverOf
+from api.drivers import store as driver_store
+from api.drivers.store import Whose as DriverOf
 from api.explain.answers import TermAnswer
 from api.explain.asking import days_of, one_of, owner_of
 from api.explain.found import Found, Span, plain

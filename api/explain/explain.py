@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from api import factor_store
 from api.database import Connection
 from api.explain.answers import Depth, Explanation, FactorSource
 from api.explain.circularity import find_circularity
@@ -13,6 +12,7 @@ from api.explain.decoupling import find_decoupling
 from api.explain.found import Found, part_answers, trace
 from api.explain.intensity import find_intensity
 from api.explain.walk import Asked, walk
+from api.factors import store as factor_store
 from api.figures import Figure, FigureError, FigureKind, parse_figure
 from api.problems import bad_value
 from api.site_store import SiteRow

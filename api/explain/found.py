@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from fractions import Fraction
 
+from api.attribution.answers import contributions_of, owned, part_answer
 from api.attribution.loader import attribute_period
-from api.attribution_answers import contributions_of, owned, part_answer
 from api.calendar.clock import Period
 from api.database import Connection
 from api.exact_json import exact, quantity

@@ -13,7 +13,7 @@ from api.figures import Figure, FigureError, parse_figure
 from api.indicators.outputs import Per
 from api.indicators.pressures import Indicator
 from api.indicators.takings import Owner, Whose
-from api.intensity_answers import AskedIntensity, IntensityItem, intensity_answer
+from api.intensity.answers import AskedIntensity, IntensityItem, intensity_answer
 from api.problems import not_found
 from api.site_store import SiteRow
 

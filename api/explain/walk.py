@@ -10,9 +10,9 @@ from typing import Any, LiteralString
 from psycopg.rows import DictRow
 
 from api import consumption_store, event_store, readings_store, site_store
+from api.attribution.answers import QUARTER, PartsBy, cuts
+from api.attribution.balances import amount_answer, share_answer
 from api.attribution.loader import attribute_buckets
-from api.attribution_answers import QUARTER, PartsBy, cuts
-from api.balance_answers import amount_answer, share_answer
 from api.calendar.buckets import By, buckets, edges
 from api.calendar.clock import Period, local_day, midnight
 from api.database import Connection, fetch_one

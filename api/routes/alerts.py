@@ -13,10 +13,10 @@ from api.alerts import store
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
-from api.formats import TableRoute
 from api.problems import not_found
 from api.said import Said
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 from schemas.alerts import AlertRule
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["alerts"], route_class=TableRoute)

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.attribution_answers import AskedParts, AttributionAnswer, PartsBy, attribution_answer
+from api.attribution.answers import AskedParts, AttributionAnswer, PartsBy, attribution_answer
 from api.database import Database
 from api.exact_json import reply
-from api.formats import TableRoute
 from api.routes.consumption import AskedPeriod
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 from schemas.resources import Resource
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["indicators"], route_class=TableRoute)

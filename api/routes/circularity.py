@@ -8,15 +8,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api import circularity_answers
 from api.asked_periods import NamedPeriod
-from api.circularity_answers import CircularityAnswer
 from api.database import Database
 from api.exact_json import reply
-from api.formats import TableRoute
 from api.indicators.takings import Whose
-from api.intensity_loader import Every
+from api.intensity import circularity as circularity_answers
+from api.intensity.circularity import CircularityAnswer
+from api.intensity.loader import Every
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["indicators"], route_class=TableRoute)
 

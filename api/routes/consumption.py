@@ -19,12 +19,12 @@ from api.calendar.clock import Period, hour_end, stretches
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio, reply
-from api.formats import TableRoute
 from api.open_quarters import OpenQuarters, read_open_quarters
 from api.periods import parse_period
 from api.problems import bad_value
 from api.series import Series
 from api.site_store import OwnSite, SiteRow
+from api.tables.formats import TableRoute
 from schemas.resources import Resource
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"], route_class=TableRoute)

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.database import Database
-from api.decomposition_answers import DecompositionAnswer, answer_decomposition
-from api.decomposition_asked import BY_NAMES, INDICATOR_NAMES, parse_asked
-from api.decomposition_loader import Chain
+from api.decomposition.answers import DecompositionAnswer, answer_decomposition
+from api.decomposition.asked import BY_NAMES, INDICATOR_NAMES, parse_asked
+from api.decomposition.loader import Chain
 from api.exact_json import reply
-from api.formats import TableRoute
 from api.indicators.drivers import Driver
 from api.periods import NAMED
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["indicators"], route_class=TableRoute)
 

@@ -25,11 +25,11 @@ from api.decoupling.questions import (
 from api.decoupling.report import report
 from api.decoupling.telling import answer
 from api.exact_json import reply
-from api.formats import TableRoute
 from api.indicators.drivers import Driver
 from api.periods import NAMED
 from api.problems import bad_value
 from api.site_store import OwnSite, SiteRow
+from api.tables.formats import TableRoute
 
 router = APIRouter(tags=["indicators"], route_class=TableRoute)
 

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api import driver_store
 from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor
 from api.database import Database
-from api.driver_answers import (
+from api.drivers import store as driver_store
+from api.drivers.answers import (
     DriverValueAnswer,
     DriverValues,
     PriceIndexAnswer,
@@ -23,13 +23,13 @@ from api.driver_answers import (
     save_driver_values,
     save_price_indices,
 )
-from api.driver_store import PARTS, Whose
+from api.drivers.store import PARTS, Whose
 from api.exact_json import reply
-from api.formats import TableRoute
 from api.indicators.drivers import Driver
 from api.periods import parse_days
 from api.problems import bad_value
 from api.site_store import OwnSite, SiteRow
+from api.tables.formats import TableRoute
 from schemas.topics import KEY_PATTERN
 
 router = APIRouter(prefix="/v1", tags=["driver values"], route_class=TableRoute)

@@ -15,10 +15,10 @@ from api.event_answers import EventAnswer, EventDetail, event_detail, event_page
 from api.event_rulings import Act, Finding, Ruling
 from api.event_store import Asked
 from api.exact_json import reply
-from api.formats import TableRoute
 from api.periods import parse_span
 from api.routes.consumption import MeterKeys
 from api.site_store import OwnSite, SiteRow
+from api.tables.formats import TableRoute
 from schemas.events import EventKind, EventState
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["meter events"], route_class=TableRoute)

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from api import factor_answers
 from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor
 from api.database import Database
 from api.exact_json import reply
-from api.factor_answers import (
+from api.factors import answers as factor_answers
+from api.factors.answers import (
     FactorAnswer,
     FactorHistory,
     FactorHours,
@@ -22,11 +22,11 @@ from api.factor_answers import (
     ImportedFactors,
     SavedFactors,
 )
-from api.factor_files import FactorFileError
-from api.formats import TableRoute
-from api.grid_files import AREAS, LICENCE, GridChoice
+from api.factors.files import FactorFileError
+from api.factors.grid_files import AREAS, LICENCE, GridChoice
 from api.problems import bad_value
 from api.said import Said, unix_ms
+from api.tables.formats import TableRoute
 from schemas.configuration import problems_in
 from schemas.topics import KEY_PATTERN
 

@@ -15,11 +15,11 @@ from api.event_answers import meter_numbers
 from api.exact_json import reply
 from api.fact_answers import ExchangeAnswer, ExchangeRecord, ManualAnswer, ManualReadings, SavedReadings
 from api.fact_store import AskedFacts
-from api.formats import TableRoute
 from api.routes.consumption import MeterKeys
 from api.routes.events import AskedSpan
 from api.said import Said
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["exchanges and manual readings"], route_class=TableRoute)
 

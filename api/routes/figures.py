@@ -12,9 +12,9 @@ from api.exact_json import reply
 from api.explain.answers import Depth, Explanation
 from api.explain.explain import explain
 from api.explain.walk import Asked
-from api.formats import TableRoute
 from api.periods import parse_day, parse_instant
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["indicators"], route_class=TableRoute)
 

@@ -9,21 +9,22 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api import best_run_answers, intensity_answers
 from api.asked_periods import NamedPeriod
-from api.best_run_answers import REGRESSED, AskedRuns, BestRunAnswer, RegressionAnswer
 from api.database import Database
 from api.exact_json import reply
-from api.formats import TableRoute
 from api.indicators.best_run import Rank
 from api.indicators.outputs import Per
 from api.indicators.pressures import Indicator
 from api.indicators.takings import Whose
-from api.intensity_answers import AskedIntensity, IntensityAnswer
-from api.intensity_loader import Every
+from api.intensity import answers as intensity_answers
+from api.intensity import best_run as best_run_answers
+from api.intensity.answers import AskedIntensity, IntensityAnswer
+from api.intensity.best_run import REGRESSED, AskedRuns, BestRunAnswer, RegressionAnswer
+from api.intensity.loader import Every
 from api.periods import NAMED, parse_named
 from api.problems import bad_value
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 from schemas.resources import Resource
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["indicators"], route_class=TableRoute)

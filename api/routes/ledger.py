@@ -14,9 +14,9 @@ from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
-from api.formats import TableRoute
 from api.ledger_store import Filters
 from api.problems import not_found
+from api.tables.formats import TableRoute
 
 router = APIRouter(prefix="/v1", tags=["ledger"], route_class=TableRoute)
 

@@ -14,11 +14,11 @@ from api.adoption import Adopted, Wish, adopt, adopted_meter, setting_faults
 from api.cursor import Page
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, reply
-from api.formats import TableRoute
 from api.offers import offered_settings, parse_offers
 from api.routes.replays import ReplayAnswer, WaitS, follow
 from api.routes.site import whole_model
 from api.site_store import OwnSite, SiteRow
+from api.tables.formats import TableRoute
 from schemas.resources import MeterKind, Resource
 from schemas.site import Meter
 

@@ -17,10 +17,10 @@ from api.calendar.clock import Period
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio, reply
-from api.formats import TableRoute
 from api.indicators.outputs import Output, outputs
 from api.routes.consumption import AskedPeriod
 from api.site_store import OwnSite, SiteRow
+from api.tables.formats import TableRoute
 from schemas.resources import RunState
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["consumption"], route_class=TableRoute)

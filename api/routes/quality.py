@@ -13,7 +13,6 @@ from starlette.responses import Response
 from api.calendar.clock import Period
 from api.database import Database
 from api.exact_json import Answer, Instant, Ratio, ratio, reply
-from api.formats import TableRoute
 from api.periods import parse_period
 from api.problems import bad_value
 from api.quality.cadence import cadence_of, is_silent, silent_after
@@ -21,6 +20,7 @@ from api.quality.facts import AgentFacts, CadenceFrom, MeterFacts
 from api.quality.findings import LEAST_USABLE
 from api.quality_loader import SiteQuality, load_quality
 from api.site_store import OwnSite, SiteRow
+from api.tables.formats import TableRoute
 from schemas.events import EventKind
 from schemas.findings import FindingKind
 from schemas.resources import Resource

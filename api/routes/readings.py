@@ -14,10 +14,10 @@ from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
 from api.fact_answers import MeterSaid
-from api.formats import TableRoute
 from api.readings_store import quality_name
 from api.routes.consumption import AskedPeriod, MeterKeys
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 
 router = APIRouter(prefix="/v1/sites/{site}", tags=["readings"], route_class=TableRoute)
 

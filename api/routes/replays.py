@@ -15,8 +15,8 @@ from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, reply
-from api.formats import TableRoute
 from api.problems import not_found
+from api.tables.formats import TableRoute
 from schemas.quarantine import Reason
 from schemas.topics import Key
 

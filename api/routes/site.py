@@ -16,11 +16,11 @@ from api.auth import SignedIn
 from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Database
 from api.exact_json import Answer, Instant, reply
-from api.formats import TableRoute
 from api.offers import parse_offers, with_offered_settings
 from api.problems import ProblemError
 from api.site_model import apply_checked_site_model, check_site_model
 from api.site_store import OwnSite
+from api.tables.formats import TableRoute
 from schemas.calendar import Shift
 from schemas.circularity import Origin
 from schemas.resources import Direction, MeterKind, Resource

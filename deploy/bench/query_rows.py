@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from api.database import Connection as AsyncConnection
-from api.factor_versions import put
-from api.given_factors import GivenFactor, GivenSeries
+from api.factors.given import GivenFactor, GivenSeries
+from api.factors.versions import put
 from api.said import Said
 from api.turns import connect
 from collector.binary_copy import CONSUMPTION_TYPES, READING_TYPES, encode_rows

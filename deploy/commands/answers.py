@@ -83,8 +83,8 @@ def _printed(words: Callable[[Given], None], answer: Given) -> bytes:
 def _written(
     arguments: argparse.Namespace, answer: BaseModel, model: type[BaseModel], chosen: str, period: str | None
 ) -> bytes:
-    from api.columns import layouts
-    from api.formats import Format, told_about, write_table
+    from api.tables.columns import layouts
+    from api.tables.formats import Format, told_about, write_table
 
     if chosen == "json":
         from api.exact_json import encode

@@ -10,7 +10,7 @@ from deploy.commands.at_site import add_site_options, at_site
 from deploy.commands.periods import add_period_options, asked_period
 
 if TYPE_CHECKING:
-    from api.attribution_answers import AttributionAnswer, PartAnswer
+    from api.attribution.answers import AttributionAnswer, PartAnswer
     from api.database import Connection
     from api.site_store import SiteRow
     from deploy.commands.db import Subparsers
@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 async def _ask(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> AttributionAnswer:
-    from api.attribution_answers import AskedParts, PartsBy, attribution_answer
+    from api.attribution.answers import AskedParts, PartsBy, attribution_answer
     from schemas.resources import Resource
 
     asked = AskedParts(

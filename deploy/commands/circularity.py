@@ -11,8 +11,8 @@ from deploy.commands.intensity_words import number, percent, print_table
 from deploy.commands.periods import add_period_options, asked_period
 
 if TYPE_CHECKING:
-    from api.circularity_answers import CircularityAnswer, CircularityItem, ShareAnswer
     from api.database import Connection
+    from api.intensity.circularity import CircularityAnswer, CircularityItem, ShareAnswer
     from api.site_store import SiteRow
     from deploy.commands.db import Subparsers
 
@@ -40,9 +40,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 async def _ask(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> CircularityAnswer:
-    from api.circularity_answers import circularity_answer
     from api.indicators.takings import Whose
-    from api.intensity_loader import Every
+    from api.intensity.circularity import circularity_answer
+    from api.intensity.loader import Every
 
     every = Every(arguments.bucket) if arguments.bucket else None
     return await circularity_answer(

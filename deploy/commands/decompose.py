@@ -10,8 +10,8 @@ from deploy.commands.at_site import RefusedError, add_site_options, at_site
 
 if TYPE_CHECKING:
     from api.database import Connection
-    from api.decomposition_answers import DecompositionAnswer
-    from api.decomposition_table import TableDecomposition
+    from api.decomposition.answers import DecompositionAnswer
+    from api.decomposition.table import TableDecomposition
     from api.site_store import SiteRow
     from deploy.commands.db import Subparsers
 
@@ -66,9 +66,9 @@ def _run(arguments: argparse.Namespace) -> None:
 def _of_table(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from api.decomposition_columns import NUMBERS, TEXTS
-    from api.decomposition_table import decompose_table
-    from api.plain_table import read_plain_file
+    from api.decomposition.columns import NUMBERS, TEXTS
+    from api.decomposition.table import decompose_table
+    from api.tables.plain import read_plain_file
 
     for name in _OF_SITE:
         if getattr(arguments, name) is not None:
@@ -78,9 +78,9 @@ def _of_table(arguments: argparse.Namespace) -> None:
 
 
 async def _ask(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> DecompositionAnswer:
-    from api.decomposition_answers import answer_decomposition
-    from api.decomposition_asked import parse_asked
-    from api.decomposition_loader import Chain
+    from api.decomposition.answers import answer_decomposition
+    from api.decomposition.asked import parse_asked
+    from api.decomposition.loader import Chain
     from api.indicators.drivers import Driver
 
     asked = parse_asked(

@@ -210,7 +210,7 @@ def _index(value: Decimal | None) -> str:
 
 def _run_table(arguments: argparse.Namespace) -> None:
     from api.decoupling.plain import NUMBERS, TEXTS, compare_rows, parse_columns
-    from api.plain_table import read_plain_file
+    from api.tables.plain import read_plain_file
 
     given = ("period", "driver", "level", "key", "indicator", "price_index", "rolling", "organisation", "site")
     unused = [name for name in given if getattr(arguments, name) is not None] + ["series"] * arguments.series

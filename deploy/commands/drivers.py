@@ -11,8 +11,8 @@ from deploy.commands.at_site import RefusedError, add_page_options, add_site_opt
 if TYPE_CHECKING:
     from api.cursor import Page
     from api.database import Connection
-    from api.driver_answers import DriverValueAnswer, Saved
-    from api.driver_store import Whose
+    from api.drivers.answers import DriverValueAnswer, Saved
+    from api.drivers.store import Whose
     from api.site_store import SiteRow
     from deploy.commands.db import Subparsers
 
@@ -58,7 +58,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def _whose(arguments: argparse.Namespace, site: SiteRow) -> Whose:
-    from api.driver_store import Whose
+    from api.drivers.store import Whose
     from api.routes.drivers import whose_of
 
     parts = {part: getattr(arguments, part, None) for part in ("line", "family", "product")}
@@ -78,8 +78,8 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 async def _import_at(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> Saved:
-    from api.driver_answers import save_driver_values
-    from api.driver_files import read_driver_file
+    from api.drivers.answers import save_driver_values
+    from api.drivers.files import read_driver_file
 
     defaults = {name: getattr(arguments, name) for name in ("driver", "unit", "price_year", "source")}
     values = read_driver_file(Path(arguments.file), site.calendar, defaults)
@@ -106,7 +106,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 async def _page(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> Page[DriverValueAnswer]:
-    from api.driver_answers import driver_page
+    from api.drivers.answers import driver_page
     from api.indicators.drivers import Driver
 
     driver = Driver(arguments.driver) if arguments.driver else None
@@ -121,7 +121,7 @@ def _remove(arguments: argparse.Namespace) -> None:
 
 
 async def _remove_at(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> int:
-    from api import driver_store
+    from api.drivers import store as driver_store
     from api.indicators.drivers import Driver
     from api.periods import parse_named
 

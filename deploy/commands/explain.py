@@ -11,7 +11,7 @@ from deploy.commands.at_site import add_site_options, at_site
 from deploy.commands.attribution import tell_part
 
 if TYPE_CHECKING:
-    from api.balance_answers import QuantityAnswer
+    from api.attribution.balances import QuantityAnswer
     from api.database import Connection
     from api.explain.answers import Explanation, FigurePart, WalkAnswer
     from api.site_store import SiteRow

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from api.database import Connection
-    from api.factor_answers import FactorHistory, FactorVersion, ImportedFactors
-    from api.factor_files import FactorFile
+    from api.factors.answers import FactorHistory, FactorVersion, ImportedFactors
+    from api.factors.files import FactorFile
     from deploy.commands.db import Subparsers
 
 Result = TypeVar("Result")
@@ -80,7 +80,7 @@ def _add_organisation(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from api.factor_answers import factor_page
+    from api.factors.answers import factor_page
 
     page = _of_organisation(
         arguments,
@@ -100,7 +100,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from api.factor_answers import find
+    from api.factors.answers import find
 
     _print(
         arguments, _of_organisation(arguments, lambda connection, number: find(connection, number, arguments.factor))
@@ -108,7 +108,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _withdraw(arguments: argparse.Namespace) -> None:
-    from api.factor_answers import withdraw
+    from api.factors.answers import withdraw
     from api.said import Said
 
     words = checked(Said, **said(arguments))
@@ -119,7 +119,7 @@ def _withdraw(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from api.factor_answers import store_file
+    from api.factors.answers import store_file
     from api.said import Said
 
     file = _read(arguments)
@@ -136,8 +136,8 @@ def _read(arguments: argparse.Namespace) -> FactorFile:
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from api.factor_files import FactorFile, read_factor_file, shipped_factors
-    from api.grid_files import AREAS, LICENCE, GridChoice
+    from api.factors.files import FactorFile, read_factor_file, shipped_factors
+    from api.factors.grid_files import AREAS, LICENCE, GridChoice
     from api.said import unix_ms
 
     if arguments.shipped:

@@ -15,9 +15,9 @@ from deploy.commands.periods import add_period_options, asked_period
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from api.best_run_answers import BestRunAnswer, RegressionAnswer
     from api.database import Connection
-    from api.intensity_answers import IntensityAnswer
+    from api.intensity.answers import IntensityAnswer
+    from api.intensity.best_run import BestRunAnswer, RegressionAnswer
     from api.site_store import SiteRow
     from deploy.commands.db import Subparsers
 
@@ -102,8 +102,8 @@ async def _ask(arguments: argparse.Namespace, connection: Connection, site: Site
     from api.indicators.outputs import Per
     from api.indicators.pressures import Indicator
     from api.indicators.takings import Whose
-    from api.intensity_answers import AskedIntensity, intensity_answer
-    from api.intensity_loader import Every
+    from api.intensity.answers import AskedIntensity, intensity_answer
+    from api.intensity.loader import Every
     from api.periods import parse_named
 
     against = arguments.against
@@ -133,10 +133,10 @@ def _run_best(arguments: argparse.Namespace) -> None:
 
 
 async def _ask_best(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> BestRunAnswer:
-    from api.best_run_answers import AskedRuns, best_run_answer
     from api.indicators.best_run import Rank
     from api.indicators.outputs import Per
     from api.indicators.pressures import Indicator
+    from api.intensity.best_run import AskedRuns, best_run_answer
 
     asked = AskedRuns(
         product=arguments.product,
@@ -156,7 +156,7 @@ def _run_regression(arguments: argparse.Namespace) -> None:
 
 
 async def _ask_regression(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> RegressionAnswer:
-    from api.best_run_answers import regression_answer
+    from api.intensity.best_run import regression_answer
     from schemas.resources import Resource
 
     resource = Resource(arguments.resource) if arguments.resource else None

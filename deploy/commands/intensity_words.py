@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from api.best_run_answers import BestRunAnswer, RegressionAnswer, RegressionItem, RunItem
-    from api.intensity_answers import IntensityAnswer, IntensityItem
+    from api.intensity.answers import IntensityAnswer, IntensityItem
+    from api.intensity.best_run import BestRunAnswer, RegressionAnswer, RegressionItem, RunItem
 
 _EFFECTS = {
     "idle": "idle of the line",

@@ -37,8 +37,8 @@ def add(subparsers: Subparsers) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from api.driver_answers import save_price_indices
-    from api.driver_files import read_index_file
+    from api.drivers.answers import save_price_indices
+    from api.drivers.files import read_index_file
 
     values = read_index_file(Path(arguments.file), {"key": arguments.key, "source": arguments.source})
     saved = at_organisation(arguments, lambda connection, number: save_price_indices(connection, number, values))
@@ -49,7 +49,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from api.driver_answers import price_index_page
+    from api.drivers.answers import price_index_page
 
     page = at_organisation(
         arguments,

@@ -11,8 +11,8 @@ from typing import LiteralString
 import psycopg
 from psycopg.rows import dict_row
 
-from api.factor_versions import put
-from api.given_factors import GivenFactor, GivenSeries
+from api.factors.given import GivenFactor, GivenSeries
+from api.factors.versions import put
 from api.said import Said
 from edge.simulation.emissions import AREA, GAS_KG_PER_KWH, RESIDUAL_MIX_KG_PER_KWH, SOURCE
 from edge.simulation.workshop import Workshop

@@ -14,10 +14,10 @@ from pydantic import BaseModel, SecretStr
 
 import api
 from api.app import create_app
-from api.columns import Kind, _kind, _of_list, _strip, layouts
 from api.exact_json import Answer
-from api.formats import MEDIA_TYPES
 from api.settings import ApiSettings
+from api.tables.columns import Kind, _kind, _of_list, _strip, layouts
+from api.tables.formats import MEDIA_TYPES
 
 RATIOS, QUANTITIES = {"ratio", "share_answer"}, {"quantity"}
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.given_factors import UNITS, GivenFactor
+from api.factors.given import UNITS, GivenFactor
 from api.indicators.carbon import Basis, Carbon, Factor, Series, emit, match, weigh
 from api.indicators.lines import Grid
 from schemas.carriers import FactorBasis, Scope

@@ -18,8 +18,8 @@ from api.attribution.loader import attribute_buckets, attribute_period
 from api.attribution.model import load_model
 from api.attribution.rebuild import rebuild
 from api.calendar.clock import Period
-from api.factor_versions import put
-from api.given_factors import GivenFactor
+from api.factors.given import GivenFactor
+from api.factors.versions import put
 from api.indicators.balances import balances
 from api.problems import ProblemError
 from api.said import Said

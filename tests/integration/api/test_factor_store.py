@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from api import factor_store
 from api.calendar.clock import Period
-from api.factor_versions import put, withdraw
-from api.given_factors import GivenFactor, GivenSeries
+from api.factors import store as factor_store
+from api.factors.given import GivenFactor, GivenSeries
+from api.factors.versions import put, withdraw
 from api.indicators.carbon import HOUR_MS, Basis, match
 from api.indicators.lines import Grid
 from api.problems import ProblemError

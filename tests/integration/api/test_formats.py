@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api.formats import MEDIA_TYPES, Format
+from api.tables.formats import MEDIA_TYPES, Format
 from tests.integration.api.conftest import utc
 from tests.integration.api.test_access import assert_problem
 from tests.integration.api.test_consumption_routes import ask

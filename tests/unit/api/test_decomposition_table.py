@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from api.decomposition_columns import NUMBERS, TEXTS
-from api.decomposition_table import Method, decompose_table
-from api.plain_table import PlainTableError, read_plain_table
+from api.decomposition.columns import NUMBERS, TEXTS
+from api.decomposition.table import Method, decompose_table
+from api.tables.plain import PlainTableError, read_plain_table
 
 WORKED = """period,category,activity,mix,intensity
 1971,a,1,10,2

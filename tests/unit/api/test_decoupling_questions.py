@@ -12,8 +12,8 @@ from api.decoupling.plain import NUMBERS, TEXTS, compare_rows, parse_columns
 from api.decoupling.questions import parse_indicators, parse_periods, parse_rolling
 from api.decoupling.windows import pieces, rolling_windows, whole_months
 from api.periods import Days, parse_named
-from api.plain_table import PlainTable, PlainTableError, read_plain_table
 from api.problems import ProblemError
+from api.tables.plain import PlainTable, PlainTableError, read_plain_table
 
 
 def days(text: str) -> Days:

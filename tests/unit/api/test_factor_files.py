@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from api.factor_files import COLUMNS, FactorFileError, read_factor_file, shipped_factors
-from api.grid_files import GridChoice
+from api.factors.files import COLUMNS, FactorFileError, read_factor_file, shipped_factors
+from api.factors.grid_files import GridChoice
 from api.indicators.carbon import HOUR_MS
 from schemas.carriers import FactorBasis, Gas, Scope
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.formats import Format, choose
+from api.tables.formats import Format, choose
 
 PARQUET, ARROW = "application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"
 

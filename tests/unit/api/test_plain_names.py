@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.plain_names import in_time, spellings_of
+from api.tables.names import in_time, spellings_of
 
 
 @pytest.mark.parametrize(

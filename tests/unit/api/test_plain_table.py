@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from api.numerals import MarkError, decimal_mark, parse_numeral
-from api.plain_table import PlainTable, PlainTableError, read_plain_file, read_plain_table
+from api.tables.numerals import MarkError, decimal_mark, parse_numeral
+from api.tables.plain import PlainTable, PlainTableError, read_plain_file, read_plain_table
 
 TEXTS = {"period": ("periode", "år")}
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from api.columns import layouts
 from api.cursor import Page
 from api.exact_json import Answer, Instant, Number, Ratio, encode, ratio
-from api.tabular import TooLargeError, arrow_schema, to_arrow, to_arrow_stream, to_csv, to_parquet
+from api.tables.columns import layouts
+from api.tables.tabular import TooLargeError, arrow_schema, to_arrow, to_arrow_stream, to_csv, to_parquet
 from schemas.quantities import to_decimal
 from schemas.resources import Resource
 

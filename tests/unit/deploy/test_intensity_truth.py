@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from api.balance_answers import QuantityAnswer
+from api.attribution.balances import QuantityAnswer
 from api.indicators.pressures import Indicator
-from api.intensity_answers import IntensityAnswer, IntensityItem
-from api.intensity_parts import MarginAnswer
+from api.intensity.answers import IntensityAnswer, IntensityItem
+from api.intensity.parts import MarginAnswer
 from deploy.demo.truth_file import TruthSource
 from deploy.intensity_truth import with_truth
 from edge.simulation.factory import PRODUCTS

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from api.balance_answers import QuantityAnswer, amount_answer
+from api.attribution.balances import QuantityAnswer, amount_answer
 from api.calendar.clock import Period
 from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio
 from api.indicators.comparing import Change, Changes

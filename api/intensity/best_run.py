@@ -16,8 +16,8 @@ from api.indicators.best_run import Effect, Rank, Ranking, RunFigure, rank_runs
 from api.indicators.outputs import Per
 from api.indicators.pressures import Indicator
 from api.indicators.regression import Unfit
-from api.intensity_loader import PlaceRegression, regressions, share_out
-from api.intensity_parts import ByUnit
+from api.intensity.loader import PlaceRegression, regressions, share_out
+from api.intensity.parts import ByUnit
 from api.problems import not_found
 from api.site_store import SiteRow
 from schemas.resources import Resource

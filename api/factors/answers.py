@@ -11,14 +11,15 @@ from psycopg.rows import DictRow
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from api import factor_store, factor_versions
 from api.cursor import Page, page_of
 from api.database import Connection
 from api.exact_json import Answer, Instant, Number
-from api.factor_files import FactorFile, FactorFileError, read_factor_file
-from api.factor_versions import Written
-from api.given_factors import GivenFactor
-from api.grid_files import GridChoice
+from api.factors import store as factor_store
+from api.factors import versions as factor_versions
+from api.factors.files import FactorFile, FactorFileError, read_factor_file
+from api.factors.given import GivenFactor
+from api.factors.grid_files import GridChoice
+from api.factors.versions import Written
 from api.problems import ProblemError, bad_value
 from api.said import Said
 from schemas.carriers import FactorBasis, Gas, Scope

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api import driver_store, price_index_store
 from api.cursor import Page, page_of
 from api.database import Connection
-from api.driver_store import PARTS, Whose
+from api.drivers import price_index as price_index_store
+from api.drivers import store as driver_store
+from api.drivers.store import PARTS, Whose
 from api.exact_json import Answer, Instant, Number
 from api.indicators.drivers import Driver
 from api.periods import EARLIEST, LATEST

@@ -13,10 +13,10 @@ from typing import Any, LiteralString
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from api import factor_store
 from api.database import Connection, fetch_all, fetch_one
-from api.factor_store import no_factor, unix_hour
-from api.given_factors import GivenFactor, GivenSeries
+from api.factors import store as factor_store
+from api.factors.given import GivenFactor, GivenSeries
+from api.factors.store import no_factor, unix_hour
 from api.problems import ProblemError
 from api.said import Said
 

@@ -12,11 +12,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api import factor_store
-from api.balance_answers import QuantityAnswer, amount_answer
+from api.attribution.balances import QuantityAnswer, amount_answer
 from api.database import Connection
-from api.decomposition_loader import AskedDecomposition, Chain, Window, Windows, load_windows, obstacle
+from api.decomposition.loader import AskedDecomposition, Chain, Window, Windows, load_windows, obstacle
 from api.exact_json import Answer, Number, Ratio, exact, quantity, ratio
+from api.factors import store as factor_store
 from api.figures import FigureKind, figure_id
 from api.indicators.activity import Beside, Effect, explain
 from api.indicators.change_sentences import cannot_explain, names_of, of_indicator, tell_change, tell_gaps
@@ -27,7 +27,7 @@ from api.indicators.pressures import Indicator
 from api.indicators.takings import Whose
 from api.indicators.tallies import UNITS
 from api.indicators.wording import Text
-from api.intensity_parts import FactorUsed
+from api.intensity.parts import FactorUsed
 from api.site_store import SiteRow
 from schemas.quantities import SCALE
 

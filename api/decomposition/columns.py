@@ -8,8 +8,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from api.indicators.activity import Effect
-from api.plain_names import DRIVERS, PERIODS, PRESSURES, spelt
-from api.plain_table import PlainRow, PlainTable, PlainTableError
+from api.tables.names import DRIVERS, PERIODS, PRESSURES, spelt
+from api.tables.plain import PlainRow, PlainTable, PlainTableError
 
 TEXTS: Mapping[str, Sequence[str]] = {
     "period": PERIODS,

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.errors import ApiError
-from api.given_factors import GivenFactor
-from api.grid_files import GridChoice, GridHours, Row, is_grid_file, read_grid_rows
+from api.factors.given import GivenFactor
+from api.factors.grid_files import GridChoice, GridHours, Row, is_grid_file, read_grid_rows
 from schemas.configuration import problems_in
 from schemas.errors import PermanentError
 

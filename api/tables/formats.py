@@ -17,10 +17,10 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from api import tabular
-from api.columns import Layout, layouts
 from api.exact_json import ExactRoute, encode, in_json, written_by
 from api.problems import ProblemError, bad_value
+from api.tables import tabular
+from api.tables.columns import Layout, layouts
 
 
 class Format(StrEnum):

@@ -8,8 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api import factor_store
-from api.balance_answers import (
+from api.attribution.balances import (
     BalanceAnswer,
     FindingAnswer,
     QuantityAnswer,
@@ -20,6 +19,7 @@ from api.balance_answers import (
 from api.calendar.clock import Period
 from api.database import Connection
 from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio
+from api.factors import store as factor_store
 from api.figures import FigureKind, figure_id
 from api.indicators.comparing import Changes, compare
 from api.indicators.intensity import Ends, Intensity, ends_of, intensities
@@ -27,8 +27,8 @@ from api.indicators.outputs import Per
 from api.indicators.pressures import Indicator
 from api.indicators.sharing import Rule
 from api.indicators.takings import Owner, Whose
-from api.intensity_loader import Every, SharedOut, share_out
-from api.intensity_parts import (
+from api.intensity.loader import Every, SharedOut, share_out
+from api.intensity.parts import (
     AgainstAnswer,
     ByUnit,
     FactorUsed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.decomposition_loader import AskedDecomposition, Chain
+from api.decomposition.loader import AskedDecomposition, Chain
 from api.decoupling.questions import parse_periods
 from api.indicators.drivers import Driver
 from api.indicators.pressures import Indicator

@@ -9,15 +9,15 @@ from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 
-from api.decomposition_columns import NUMBERS, check_columns, check_product, with_usual_names
+from api.decomposition.columns import NUMBERS, check_columns, check_product, with_usual_names
 from api.exact_json import Answer, Ratio, exact, ratio
 from api.indicators.activity import Account, Accounts, Beside, explain
 from api.indicators.change_sentences import names_of, tell_change
 from api.indicators.decomposition import Decomposition, NoMultiplier, chain, decompose
 from api.indicators.takings import Whose
 from api.indicators.wording import Text
-from api.plain_names import in_time
-from api.plain_table import PlainRow, PlainTable, PlainTableError
+from api.tables.names import in_time
+from api.tables.plain import PlainRow, PlainTable, PlainTableError
 
 MOST_PERIODS = 1_000
 _WHAT = Text("the quantity", "mængden")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.balance_answers import QuantityAnswer, amount_answer
+from api.attribution.balances import QuantityAnswer, amount_answer
 from api.calendar.clock import Period
 from api.database import Connection
 from api.exact_json import Answer, Instant, Number, Ratio, quantity, ratio
@@ -15,7 +15,7 @@ from api.indicators.circularity import Circularity, Hazard, Route, Share, Source
 from api.indicators.figures import Figure
 from api.indicators.intensity import Ends, ends_of
 from api.indicators.takings import Whose
-from api.intensity_loader import Every, SharedOut, share_out
+from api.intensity.loader import Every, SharedOut, share_out
 from api.site_store import SiteRow
 
 

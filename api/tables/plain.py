@@ -15,8 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from api.errors import ApiError
-from api.numerals import MarkError, decimal_mark, parse_numeral
-from api.plain_names import spellings_of, spelt
+from api.tables.names import spellings_of, spelt
+from api.tables.numerals import MarkError, decimal_mark, parse_numeral
 from schemas.errors import PermanentError
 
 MOST_BYTES = 20_000_000

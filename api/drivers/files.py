@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from api.calendar.buckets import Calendar
-from api.driver_answers import DriverValue, PriceIndexValue
+from api.drivers.answers import DriverValue, PriceIndexValue
 from api.periods import NAMED, parse_named
-from api.plain_table import PlainRow, PlainTable, PlainTableError, read_plain_file
 from api.problems import ProblemError
+from api.tables.plain import PlainRow, PlainTable, PlainTableError, read_plain_file
 from schemas.configuration import problems_in
 
 Model = TypeVar("Model", bound=BaseModel)

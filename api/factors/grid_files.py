@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from api.given_factors import GivenSeries
+from api.factors.given import GivenSeries
 from api.indicators.carbon import HOUR_MS
 from schemas.carriers import AREA_PATTERN
 

@@ -17,7 +17,7 @@ from api.database import Connection
 from api.decoupling.driving import load_givens, made_given
 from api.decoupling.places import Level, Place
 from api.decoupling.windows import pieces, whole_months
-from api.driver_store import Whose as DriverOf
+from api.drivers.store import Whose as DriverOf
 from api.indicators.activity import Accounts
 from api.indicators.carried import Carried, carry, condense, together
 from api.indicators.drivers import Driver
@@ -27,7 +27,7 @@ from api.indicators.pressures import Indicator
 from api.indicators.takings import Whose
 from api.indicators.volume import volume_unit
 from api.indicators.wording import Text
-from api.intensity_loader import facts_of
+from api.intensity.loader import facts_of
 from api.periods import Days
 from api.problems import bad_value
 from api.site_store import SiteRow

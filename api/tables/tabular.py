@@ -1,7 +1,7 @@
 """Tables written out: CSV (RFC 4180), Parquet and an Arrow stream.
 
-A column's type comes from the model, never from the rows (`api.columns`). Quantities are decimals of nine places, which
-are the billionths that they are counted in; ratios have twelve significant digits, which a float keeps.
+A column's type comes from the model, never from the rows (`columns`). Quantities are decimals of nine places, which are
+the billionths that they are counted in; ratios have twelve significant digits, which a float keeps.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from api.columns import Column, Kind, Layout
 from api.errors import ApiError
 from api.exact_json import encode
+from api.tables.columns import Column, Kind, Layout
 from schemas.errors import PermanentError
 
 if TYPE_CHECKING:

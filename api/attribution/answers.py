@@ -12,8 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.attribution.loader import Attributed, attribute_buckets, attribute_period
-from api.balance_answers import (
+from api.attribution.balances import (
     BalanceAnswer,
     FindingAnswer,
     QuantityAnswer,
@@ -21,6 +20,7 @@ from api.balance_answers import (
     balance_answers,
     finding_answers,
 )
+from api.attribution.loader import Attributed, attribute_buckets, attribute_period
 from api.calendar.buckets import By, buckets
 from api.calendar.clock import Period, hour_end, stretches
 from api.database import Connection

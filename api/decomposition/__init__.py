@@ -1,0 +1,1 @@
+"""What drove a change, from the database or a plain table to answers."""

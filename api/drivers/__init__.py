@@ -1,0 +1,1 @@
+"""The economic side: driver values and price indices, given, kept and told."""

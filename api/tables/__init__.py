@@ -1,0 +1,1 @@
+"""Answers as tables that go out, and plain tables that come in."""
