@@ -20,6 +20,10 @@ from edge.simulation.truth import Truth, state_of
 from schemas.resources import Resource
 
 
+_STEPS = 1e-6
+"""Registers show whole steps, which the interval does not know; between two years they make less than this."""
+
+
 class TruthAnswer(Answer):
     """What really happened. Null where the simulator does not know, as of a product's revenue."""
 
@@ -81,7 +85,7 @@ def _truth(item: IndicatorAnswer, base: Truth, period: Truth, products: Mapping[
         state=None if p is None or d is None else State(state_of(p, d)),
         is_within=None
         if p is None or told.pressure is None
-        else (low is None or float(low) <= p) and (high is None or p <= float(high)),
+        else (low is None or float(low) - _STEPS <= p) and (high is None or p <= float(high) + _STEPS),
     )
 
 

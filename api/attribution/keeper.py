@@ -104,13 +104,14 @@ async def _keep_a_month(connection: Connection, site: SiteRow) -> Kept | None:
     if first is None:
         return None
     now, _ = await quality_store.clock(connection)
+    # Today goes on, and so does a run without an end: it is computed when it is asked for, and kept when it is over.
     today = local_day(now, site.zone)
     # What was marked since the turn began is for the next one.
-    standing = await store.standing(connection, model, first, today + _DAY, heed_due=False)
+    standing = await store.standing(connection, model, first, today, heed_due=False)
     month = bucket_day(first, By.MONTH)
-    while month <= today:
+    while month < today:
         end = next_bucket_day(month, By.MONTH)
-        days = [day for day in _days(max(month, first), min(end, today + _DAY)) if day not in standing.days]
+        days = [day for day in _days(max(month, first), min(end, today)) if day not in standing.days]
         is_whole = end <= today and month >= first
         if days or (is_whole and month not in standing.months):
             await _keep_days(connection, model, days)

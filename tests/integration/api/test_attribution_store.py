@@ -327,3 +327,19 @@ async def test_years_that_nobody_keeps_are_refused_and_answered_once_they_are_ke
     assert await keep_all(api_connection) > 2000
     found = await attribute_period(api_connection, place, ages)
     assert sum(part.amount.total for part in found.attribution.parts) == 3_000_000_000
+
+
+async def test_today_is_not_kept_as_it_goes_on(api_connection, place, store):
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    yesterday, today = now - timedelta(days=1), now.astimezone(ZONE).date()
+    store.consume("power-1", yesterday, [1.0] * 4)
+    store.consume("power-1", now - QUARTER, [2.0])
+    store.run("line-1", "open", "running", yesterday, None, "bolt")
+    assert await keep_all(api_connection) >= 1
+    model = await load_model(api_connection, place)
+    standing = await kept_store.standing(api_connection, model, today - timedelta(days=2), today + timedelta(days=2))
+    assert max(standing.days) == today - timedelta(days=1)
+    assert (await rebuild(api_connection, place)).is_identical
+    period = Period(start=now - timedelta(days=2), end=now + timedelta(days=2), zone=ZONE)
+    found = await attribute_period(api_connection, place, period)
+    assert sum(part.amount.total for part in found.attribution.parts) == 6_000_000_000
