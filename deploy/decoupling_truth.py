@@ -19,7 +19,6 @@ from deploy.demo.truth_file import TruthSource
 from edge.simulation.truth import Truth, state_of
 from schemas.resources import Resource
 
-
 _STEPS = 1e-6
 """Registers show whole steps, which the interval does not know; between two years they make less than this."""
 
