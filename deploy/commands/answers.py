@@ -8,11 +8,13 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploy.commands.at_site import RefusedError
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from pydantic import BaseModel
 
     Given = TypeVar("Given", bound=BaseModel)
@@ -43,8 +45,9 @@ def give(
     *,
     model: type[BaseModel] | None = None,
     period: str | None = None,
+    zone: ZoneInfo | None = None,
 ) -> None:
-    """Give the answer as it was asked for; `words` prints it for people.
+    """Give the answer as it was asked for; `words` prints it for people, in the time of `zone` (None: in UTC).
 
     `model` is what the API answers with where that is not the answer's own class, as `Page[RunAnswer]` of a `Page`.
     `period` stands in the metadata of Parquet and Arrow. Raises RefusedError.
@@ -53,7 +56,7 @@ def give(
     if chosen == WORDS:
         if arguments.table is not None:
             raise RefusedError("--table is for csv, parquet and arrow; choose one of them with --format")
-        content = _printed(words, answer)
+        content = _printed(words, answer if zone is None else in_zone(answer, zone))
     else:
         content = _written(arguments, answer, model or type(answer), chosen, period)
     _put(arguments.output, content)
@@ -120,3 +123,26 @@ def _put(output: str | None, content: bytes) -> None:
         Path(output).write_bytes(content)
     except OSError as error:
         raise RefusedError(f"{output} can't be written: {error.strerror}; choose another --output") from error
+
+
+def in_zone(found: Given, zone: ZoneInfo) -> Given:
+    """The same answer with its instants in the site's time, for words: a day that begins in the evening before, in UTC,
+    would be told as that evening's.
+    """
+    return found.model_copy(update={name: _in_zone(getattr(found, name), zone) for name in type(found).model_fields})
+
+
+def _in_zone(value: Any, zone: ZoneInfo) -> Any:
+    from datetime import datetime
+
+    from pydantic import BaseModel
+
+    match value:
+        case datetime():
+            return value.astimezone(zone)
+        case BaseModel():
+            return in_zone(value, zone)
+        case list() | tuple():
+            return type(value)(_in_zone(item, zone) for item in value)
+        case _:
+            return value

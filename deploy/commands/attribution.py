@@ -10,6 +10,8 @@ from deploy.commands.at_site import add_site_options, at_site
 from deploy.commands.periods import add_period_options, asked_period
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from api.attribution.answers import AttributionAnswer, PartAnswer
     from api.database import Connection
     from api.site_store import SiteRow
@@ -45,11 +47,13 @@ def add(subparsers: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    answer = at_site(arguments, lambda connection, site: _ask(arguments, connection, site))
-    give(arguments, answer, _print_words)
+    answer, zone = at_site(arguments, lambda connection, site: _ask(arguments, connection, site))
+    give(arguments, answer, _print_words, zone=zone)
 
 
-async def _ask(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> AttributionAnswer:
+async def _ask(
+    arguments: argparse.Namespace, connection: Connection, site: SiteRow
+) -> tuple[AttributionAnswer, ZoneInfo]:
     from api.attribution.answers import AskedParts, PartsBy, attribution_answer
     from schemas.resources import Resource
 
@@ -62,7 +66,7 @@ async def _ask(arguments: argparse.Namespace, connection: Connection, site: Site
         run=arguments.run_key,
         order=arguments.order_key,
     )
-    return await attribution_answer(connection, site, asked_period(arguments, site), asked)
+    return await attribution_answer(connection, site, asked_period(arguments, site), asked), site.zone
 
 
 def _print_words(answer: AttributionAnswer) -> None:
@@ -72,7 +76,7 @@ def _print_words(answer: AttributionAnswer) -> None:
     for item in answer.items:
         if span != (item.start, item.end):
             span = item.start, item.end
-            print(f"{item.start:%Y-%m-%d %H:%M} to {item.end:%Y-%m-%d %H:%M} UTC")
+            print(f"{item.start:%Y-%m-%d %H:%M} to {item.end:%Y-%m-%d %H:%M %Z}")
         print(f"  {encode(item.quantity.total):>16} {item.unit:4} {_share(item):>6}  {tell_part(item)}")
         if item.quantity.estimated:
             print(f"  {'':21} of that estimated: {encode(item.quantity.estimated)} {item.unit}")

@@ -11,6 +11,8 @@ from deploy.commands.intensity_words import number, percent, print_table
 from deploy.commands.periods import add_period_options, asked_period
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from api.database import Connection
     from api.intensity.circularity import CircularityAnswer, CircularityItem, ShareAnswer
     from api.site_store import SiteRow
@@ -35,19 +37,22 @@ def add(subparsers: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    answer = at_site(arguments, lambda connection, site: _ask(arguments, connection, site))
-    give(arguments, answer, _print_words, period=arguments.period or f"{arguments.start}..{arguments.end}")
+    answer, zone = at_site(arguments, lambda connection, site: _ask(arguments, connection, site))
+    period = arguments.period or f"{arguments.start}..{arguments.end}"
+    give(arguments, answer, _print_words, period=period, zone=zone)
 
 
-async def _ask(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> CircularityAnswer:
+async def _ask(
+    arguments: argparse.Namespace, connection: Connection, site: SiteRow
+) -> tuple[CircularityAnswer, ZoneInfo]:
     from api.indicators.takings import Whose
     from api.intensity.circularity import circularity_answer
     from api.intensity.loader import Every
 
     every = Every(arguments.bucket) if arguments.bucket else None
-    return await circularity_answer(
-        connection, site, asked_period(arguments, site), by=Whose(arguments.by), every=every
-    )
+    period = asked_period(arguments, site)
+    answer = await circularity_answer(connection, site, period, by=Whose(arguments.by), every=every)
+    return answer, site.zone
 
 
 def _print_words(found: CircularityAnswer) -> None:

@@ -11,6 +11,8 @@ from deploy.commands.at_site import add_site_options, at_site
 from deploy.commands.attribution import tell_part
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from api.attribution.balances import QuantityAnswer
     from api.database import Connection
     from api.explain.answers import Explanation, FigurePart, WalkAnswer
@@ -43,11 +45,11 @@ def add(subparsers: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    found = at_site(arguments, lambda connection, site: _ask(arguments, connection, site))
-    give(arguments, found, _print_words)
+    found, zone = at_site(arguments, lambda connection, site: _ask(arguments, connection, site))
+    give(arguments, found, _print_words, zone=zone)
 
 
-async def _ask(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> Explanation:
+async def _ask(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> tuple[Explanation, ZoneInfo]:
     from api.explain.answers import Depth
     from api.explain.explain import explain
     from api.explain.walk import Asked
@@ -59,7 +61,7 @@ async def _ask(arguments: argparse.Namespace, connection: Connection, site: Site
         day=None if arguments.day is None else parse_day("day", arguments.day),
         quarter=None if arguments.quarter is None else parse_instant("quarter", arguments.quarter, site.zone),
     )
-    return await explain(connection, site, arguments.figure, asked)
+    return await explain(connection, site, arguments.figure, asked), site.zone
 
 
 def _print_words(found: Explanation) -> None:
@@ -78,7 +80,7 @@ def _figure(found: Explanation) -> Iterator[str]:
     from api.exact_json import encode
 
     yield f"{found.kind} of {found.subject}: {found.resource}, {found.measure}"
-    yield f"{found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC"
+    yield f"{found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M %Z}"
     yield f"\n  = {found.formula}\n  = {found.numbers}"
     if found.told:
         yield f"  {found.told}"

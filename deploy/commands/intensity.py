@@ -95,7 +95,13 @@ def _count(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     found, site = at_site(arguments, lambda connection, site: _ask(arguments, connection, site))
-    give(arguments, _with_truth(arguments, found, site), print_intensities, period=_period_text(arguments))
+    give(
+        arguments,
+        _with_truth(arguments, found, site),
+        print_intensities,
+        period=_period_text(arguments),
+        zone=site.zone,
+    )
 
 
 async def _ask(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> tuple[IntensityAnswer, SiteRow]:
