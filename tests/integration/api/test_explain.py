@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -90,6 +91,14 @@ async def test_why_a_carries_what_it_carries(client, worked):
     assert found["balance"][0]["consumed"]["total"] == 1024
     b = await ask(client, f"{SITE}/attribution", start=DAY["from"], to=DAY["to"], product="b")
     assert b["totals"][0]["quantity"]["total"] == Decimal("349.6")
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+async def test_co2e_without_a_factor_is_unknown_and_not_zero(client, worked, database_url, is_kept):
+    if is_kept:
+        assert await asyncio.to_thread(main, ["attribute", "once", "--database-url", database_url]) == 0
+    found = await ask(client, f"{SITE}/attribution", start=DAY["from"], to=DAY["to"], product="a", resource="energy")
+    assert [(item["co2_location"], item["co2_market"]) for item in found["items"]] == [(None, None)] * 3
 
 
 async def test_the_ledger_by_quarters_of_an_hour(client, worked):
