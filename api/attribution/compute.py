@@ -23,9 +23,12 @@ from api.indicators.flows import Flow
 from api.indicators.lines import Grid, Run
 from api.indicators.parts import Attribution, Metered
 from api.indicators.splitting import Ints
-from schemas.quantities import QUARTER_MS
+from api.problems import bad_value
+from schemas.quantities import QUARTER_MS, to_canonical
 from schemas.resources import Direction, Resource, RunState
 
+_LARGEST_SUM = 2**62
+"""Billionths that a sum of one day may reach, so that those of a whole and its parts still fit."""
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 
 
@@ -67,6 +70,17 @@ def days_of(day: Attribution) -> Iterator[Metered]:
         yield replace(one, usable_days=int(one.covered_ms * 2 > day.grid.length_ms))
 
 
+def _check_size(grid: Grid, flow: Flow) -> None:
+    """Sums are whole 64-bit numbers: what they can't hold is refused, as it would come out as something else."""
+    size = np.abs(flow.measured.astype(np.float64)) + np.abs(flow.estimated.astype(np.float64))
+    if np.add.reduceat(size, list(grid.starts)).max() > _LARGEST_SUM:
+        raise bad_value(
+            "period",
+            f"meter {flow.meter} counted more than {to_canonical(_LARGEST_SUM):.2g} {flow.unit} in a day, which no sum "
+            "here can hold; check its unit, its conversion and its readings",
+        )
+
+
 def _flows(grid: Grid, model: Model, columns: Columns, factors: Sequence[Factor]) -> list[Flow]:
     order = np.argsort(columns["meter_id"], kind="stable")
     numbers = columns["meter_id"][order]
@@ -75,6 +89,7 @@ def _flows(grid: Grid, model: Model, columns: Columns, factors: Sequence[Factor]
     for meter in model.meters.values():
         low, high = np.searchsorted(numbers, [meter["number"], meter["number"] + 1])
         flow = _flow(grid, meter, columns, order[low:high], model)
+        _check_size(grid, flow)
         of = flow.carrier, flow.unit
         if of not in matched:
             area = model.site.grid_area

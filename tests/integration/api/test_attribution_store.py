@@ -343,3 +343,10 @@ async def test_today_is_not_kept_as_it_goes_on(api_connection, place, store):
     period = Period(start=now - timedelta(days=2), end=now + timedelta(days=2), zone=ZONE)
     found = await attribute_period(api_connection, place, period)
     assert sum(part.amount.total for part in found.attribution.parts) == 6_000_000_000
+
+
+async def test_more_than_a_sum_can_hold_is_refused_and_not_told_as_something_else(api_connection, place, store):
+    store.consume("power-1", utc_quarter("2025-02-12T09:00"), [4e9] * 3)
+    day = Period(start=local("2025-02-12"), end=local("2025-02-13"), zone=ZONE)
+    with pytest.raises(ProblemError, match="meter power-1 counted more than"):
+        await attribute_period(api_connection, place, day)
