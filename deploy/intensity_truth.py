@@ -9,7 +9,7 @@ from api.indicators.pressures import Indicator
 from api.intensity.answers import IntensityAnswer, IntensityItem
 from api.intensity.parts import ByUnit
 from deploy.demo.truth_file import TruthSource
-from edge.simulation.truth import ProductCo2, ProductTruth, Truth
+from edge.simulation.truth import Taken, Truth
 from schemas.resources import Resource
 
 
@@ -65,7 +65,7 @@ def _truth_of(item: IntensityItem, truth: Truth | None) -> TrueIntensity | None:
     )
 
 
-def _product(product: str, indicator: Indicator, truth: Truth) -> ProductTruth | ProductCo2 | None:
+def _product(product: str, indicator: Indicator, truth: Truth) -> Taken | None:
     if indicator is Indicator.CO2_LOCATION:
         return truth.co2["location"].products.get(product)
     if indicator is Indicator.CO2_MARKET:

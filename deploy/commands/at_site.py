@@ -13,10 +13,12 @@ from schemas.errors import PermanentError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from api.cursor import Page
     from api.database import Connection
     from api.site_store import SiteRow
 
     Model = TypeVar("Model", bound=BaseModel)
+    Item = TypeVar("Item")
 
 Result = TypeVar("Result")
 
@@ -166,6 +168,23 @@ def _limit(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError("give a number from 1 to 10000")
     return int(text)
+
+
+def print_page(
+    arguments: argparse.Namespace, page: Page[Item], told: Callable[[Item], str], *, what: str, order: str, further: str
+) -> None:
+    """A page of a list: as JSON where `--json` asks for it, else a line or more an item. `what` they are, their `order`
+    (first, newest), and the option that leads `further`.
+    """
+    if arguments.json:
+        print_answer(page)
+        return
+    for item in page.items:
+        print(told(item))
+    if not page.items:
+        print(f"no such {what}")
+    if page.next:
+        print(f"these are the {order} {arguments.limit}; there are more: raise --limit, or set {further}")
 
 
 def print_answer(answer: BaseModel) -> None:

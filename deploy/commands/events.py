@@ -13,6 +13,7 @@ from deploy.commands.at_site import (
     checked,
     finish,
     print_answer,
+    print_page,
     said,
 )
 
@@ -67,15 +68,14 @@ def add(subparsers: Subparsers) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     page = at_site(arguments, lambda connection, site: _events(arguments, connection, site))
-    if arguments.json:
-        print_answer(page)
-        return
-    for event in page.items:
-        print(f"{event.id}  {_state(event)}\n    {event.sentence}")
-    if not page.items:
-        print("no such events")
-    if page.next:
-        print(f"these are the newest {arguments.limit}; there are more: raise --limit, or set --to")
+    print_page(
+        arguments,
+        page,
+        lambda event: f"{event.id}  {_state(event)}\n    {event.sentence}",
+        what="events",
+        order="newest",
+        further="--to",
+    )
 
 
 async def _events(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> Page[EventAnswer]:

@@ -15,6 +15,7 @@ from deploy.commands.at_site import (
     checked,
     finish,
     print_answer,
+    print_page,
     said,
 )
 
@@ -98,15 +99,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     page = at_site(arguments, lambda connection, site: _runs(arguments, connection, site))
-    if arguments.json:
-        print_answer(page)
-        return
-    for run in page.items:
-        print(f"{run.line}  {run.run}  {_told(run)}")
-    if not page.items:
-        print("no such runs")
-    if page.next:
-        print(f"these are the first {arguments.limit}; there are more: raise --limit, or set --from")
+    print_page(
+        arguments,
+        page,
+        lambda run: f"{run.line}  {run.run}  {_told(run)}",
+        what="runs",
+        order="first",
+        further="--from",
+    )
 
 
 async def _runs(arguments: argparse.Namespace, connection: Connection, site: SiteRow) -> Page[RunAnswer]:

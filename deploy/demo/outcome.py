@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.demo.client import Client
 from deploy.demo.scenario import Days, Scenario
-from edge.simulation.truth import ProductCo2, ProductTruth, Truth
+from edge.simulation.truth import Taken, Truth
 from schemas.resources import Resource
 
 
@@ -69,7 +69,7 @@ def _intensity(client: Client, period: Days, truth: Truth | None) -> list[dict[s
     return found
 
 
-def _true_of_product(truth: Truth, product: str, indicator: str) -> ProductTruth | ProductCo2 | None:
+def _true_of_product(truth: Truth, product: str, indicator: str) -> Taken | None:
     match indicator:
         case "co2_location":
             return truth.co2["location"].products.get(product)

@@ -24,7 +24,26 @@ USED = (Resource.ENERGY, Resource.WATER, Resource.MATERIAL, Resource.WASTE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProductTruth:
+class Taken:
+    """What one product took, in a unit of its own (kg CO2e for emissions), as ProductTruth tells it."""
+
+    marginal: float
+    fully_loaded: float
+    good_pcs: float
+
+    @property
+    def marginal_intensity(self) -> float | None:
+        """Units a good piece; None where none was made."""
+        return self.marginal / self.good_pcs if self.good_pcs > 0 else None
+
+    @property
+    def fully_loaded_intensity(self) -> float | None:
+        """Units a good piece; None where none was made."""
+        return self.fully_loaded / self.good_pcs if self.good_pcs > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductTruth(Taken):
     """What one product used of one resource, in its canonical unit, scrapped pieces included.
 
     `marginal` is processing, the changeovers before it and its share of the compressor by the air that it really
@@ -33,46 +52,14 @@ class ProductTruth:
 
     product: str
     resource: Resource
-    marginal: float
-    fully_loaded: float
-    good_pcs: float
     scrap_pcs: float
-
-    @property
-    def marginal_intensity(self) -> float | None:
-        """Canonical units a good piece; None where none was made."""
-        return self.marginal / self.good_pcs if self.good_pcs > 0 else None
-
-    @property
-    def fully_loaded_intensity(self) -> float | None:
-        """Canonical units a good piece; None where none was made."""
-        return self.fully_loaded / self.good_pcs if self.good_pcs > 0 else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProductCo2:
-    """kg CO2e of one product's energy, as in ProductTruth."""
-
-    marginal: float
-    fully_loaded: float
-    good_pcs: float
-
-    @property
-    def marginal_intensity(self) -> float | None:
-        """kg CO2e a good piece; None where none was made."""
-        return self.marginal / self.good_pcs if self.good_pcs > 0 else None
-
-    @property
-    def fully_loaded_intensity(self) -> float | None:
-        """kg CO2e a good piece; None where none was made."""
-        return self.fully_loaded / self.good_pcs if self.good_pcs > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Co2Truth:
     """kg CO2e by one basis; marginal products + idle + unattributed = scope_1 (gas) + scope_2 (electricity)."""
 
-    products: dict[str, ProductCo2]
+    products: dict[str, Taken]
     idle: float
     unattributed: float
     scope_1: float
@@ -189,7 +176,7 @@ def _emitted(
             loaded[product] += shared.fully_loaded[product]
     return Co2Truth(
         products={
-            product: ProductCo2(marginal=marginal[product], fully_loaded=loaded[product], good_pcs=good[product])
+            product: Taken(marginal=marginal[product], fully_loaded=loaded[product], good_pcs=good[product])
             for product in PRODUCTS
         },
         idle=idle,
