@@ -6,3 +6,8 @@ ROLLUP_GATE = 0x41464B_01
 """Shared by every transaction that writes readings, exclusive while the roll-up moves `closed_to`."""
 ROLLUP_TURN = 0x41464B_02
 """One roll-up at a time: whoever holds it is alone with consumption, events and `pending`."""
+ARCHIVE_GATE = 0x41464B_04
+"""Shared by whoever reads readings from the table and the archive, exclusive while some move between the two.
+
+Whoever needs it and the roll-up's gate takes this one first.
+"""
