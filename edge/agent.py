@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -45,7 +46,7 @@ def make_source(
         agent=configuration.address.agent,
         folder=configuration.folder,
         now_ms=now_ms,
-        count_failure=counters.driver_failures.labels(name).inc,
+        count_failure=partial(counters.note_driver_failure, name),
     )
     return Source(name=name, driver=configured.kind.create(configured.settings, context))
 
@@ -71,32 +72,37 @@ def run(
     *,
     until_stored: bool,
     serve_probes: ServeProbes | None = None,
+    stopping: Callable[[], None] | None = None,
+    counters: Counters | None = None,
     now_ms: Callable[[], int] = now_ms,
 ) -> int:
     """Run until SIGTERM or SIGINT, or with `until_stored` until finite drivers ended and all is confirmed.
 
-    Returns the exit status: 0, or 1 when a driver failed for good in a run that was to end by itself. Raises EdgeError
-    when it cannot begin.
+    `stopping` is called at the signal. Returns the exit status: 0, or 1 when a driver failed for good in a run that was
+    to end by itself. Raises EdgeError when it cannot begin.
     """
-    return asyncio.run(
-        _run_with_signals(configuration, until_stored=until_stored, serve_probes=serve_probes, now_ms=now_ms)
-    )
 
+    async def run_with_signals() -> int:
+        stop = asyncio.Event()
 
-async def _run_with_signals(
-    configuration: EdgeConfiguration,
-    *,
-    until_stored: bool,
-    serve_probes: ServeProbes | None,
-    now_ms: Callable[[], int],
-) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return await run_agent(
-        configuration, stop=stop, until_stored=until_stored, serve_probes=serve_probes, now_ms=now_ms
-    )
+        def begin_to_stop() -> None:
+            if stopping is not None:
+                stopping()
+            stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, begin_to_stop)
+        return await run_agent(
+            configuration,
+            stop=stop,
+            until_stored=until_stored,
+            serve_probes=serve_probes,
+            counters=counters,
+            now_ms=now_ms,
+        )
+
+    return asyncio.run(run_with_signals())
 
 
 async def run_agent(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from edge.messages import encode_readings, encode_runs
 from edge.readings import Reading, Taken
+from schemas.resources import Quality
 from schemas.topics import Kind
-from schemas.wire import RunSpan
+from schemas.wire import MAX_SEQ, RunSpan
 
 # Upper bounds of what one row, one entry of the dictionary and one run take in JSON, besides their names.
 _ROW_BYTES = 52
@@ -66,15 +69,9 @@ class Gathering:
 
     def take(self, *, now_ms: Callable[[], int]) -> list[Draft]:
         """All that waits, as messages in the order it came, each within the limits. `now_ms` dates them."""
-        drafts = [
-            Draft(kind=Kind.READINGS, readings=len(part), encode=partial(_readings_payload, part, now_ms))
-            for part in split_readings(self._readings, max_readings=self._max_readings, max_bytes=self._max_bytes)
-        ]
-        at_once = max(1, self._max_bytes // _RUN_BYTES)
-        drafts += [
-            Draft(kind=Kind.RUNS, readings=0, encode=partial(_runs_payload, self._runs[i : i + at_once], now_ms))
-            for i in range(0, len(self._runs), at_once)
-        ]
+        parts = split_readings(self._readings, max_readings=self._max_readings, max_bytes=self._max_bytes)
+        drafts = [_reading_draft(part, now_ms=now_ms) for part in parts]
+        drafts += _run_drafts(self._runs, max_bytes=self._max_bytes, now_ms=now_ms)
         self._readings, self._runs, self._began_s = [], [], None
         return drafts
 
@@ -98,6 +95,43 @@ def split_readings(readings: Sequence[Reading], *, max_readings: int, max_bytes:
         names.add(name)
     if start < len(readings):
         yield readings[start:]
+
+
+def split_message(kind: Kind, payload: bytes, *, max_bytes: int, now_ms: Callable[[], int]) -> list[Draft]:
+    """What a message of ours holds, as messages whose payloads are at most `max_bytes` each; none where that can't be.
+
+    That is when a single reading, or a single run, takes more.
+    """
+    body = json.loads(payload)
+    if kind is Kind.RUNS:
+        runs = [RunSpan.model_validate(run) for run in body["runs"]]
+        drafts = _run_drafts(runs, max_bytes=max_bytes, now_ms=now_ms)
+    else:
+        readings = _readings_in(body)
+        parts = split_readings(readings, max_readings=max(1, len(readings)), max_bytes=max_bytes)
+        drafts = [_reading_draft(part, now_ms=now_ms) for part in parts]
+    longest_seq = 10 * MAX_SEQ
+    return drafts if all(len(draft.encode(body["epoch"], longest_seq)) <= max_bytes for draft in drafts) else []
+
+
+def _readings_in(body: dict[str, Any]) -> list[Reading]:
+    quality = body.get("quality") or [int(Quality.GOOD)] * len(body["meter"])
+    return [
+        Reading(meter=body["meters"][meter], at_ms=at, value=value, unit=body["units"][meter], quality=good)
+        for meter, at, value, good in zip(body["meter"], body["at"], body["value"], quality, strict=True)
+    ]
+
+
+def _reading_draft(readings: Sequence[Reading], *, now_ms: Callable[[], int]) -> Draft:
+    return Draft(kind=Kind.READINGS, readings=len(readings), encode=partial(_readings_payload, readings, now_ms))
+
+
+def _run_drafts(runs: Sequence[RunSpan], *, max_bytes: int, now_ms: Callable[[], int]) -> list[Draft]:
+    at_once = max(1, max_bytes // _RUN_BYTES)
+    return [
+        Draft(kind=Kind.RUNS, readings=0, encode=partial(_runs_payload, runs[i : i + at_once], now_ms))
+        for i in range(0, len(runs), at_once)
+    ]
 
 
 def _readings_payload(readings: Sequence[Reading], now_ms: Callable[[], int], epoch: str, seq: int) -> bytes:

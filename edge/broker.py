@@ -131,10 +131,15 @@ class BrokerConnection:
         client.subscribe(self._identity.subscription, qos=1)
         return limits
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int | None:
-        """Hand over a message with QoS 1; its number in `answers`, or None when the connection is gone."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None) -> int | None:
+        """Hand over a message with QoS 1; its number in `answers`, or None when the connection is gone.
+
+        After `expiry_s` the broker forgets what it could not deliver.
+        """
         assert self._client is not None  # noqa: S101 - only after open()
         properties = _properties(PacketTypes.PUBLISH, ContentType=JSON_TYPE)
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 

@@ -12,6 +12,7 @@ from edge.counters import Counters
 from edge.errors import EdgeError
 from edge.intake import Source
 from schemas.configuration import ConfigurationError, Problem, with_line
+from schemas.mapping import MappingError
 from schemas.wire import OfferedMeter
 
 
@@ -59,7 +60,7 @@ def _make_all(configuration: EdgeConfiguration, path: Path) -> tuple[list[Source
         try:
             source = make_source(configured, configuration, counters)
             source.driver.offers()
-        except (EdgeError, ConfigurationError) as error:
+        except (EdgeError, ConfigurationError, MappingError) as error:
             problem = Problem(location=("drivers", i), message=str(error))
             problems.append(with_line(path.read_text(encoding="utf-8"), name=str(path), problem=problem))
         else:

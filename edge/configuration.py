@@ -44,7 +44,8 @@ class BatchSettings(_Section):
 
     Until then its readings are in memory only: a kill or a loss of power takes them along. A short age keeps together
     what one poll brings and commits it at once; a longer one writes less often, which spares worn flash.
-    `size` must stay below the broker's largest packet: 256 kB suits all but the smallest brokers.
+    `size` should stay below the broker's largest packet: 256 kB suits all but the smallest brokers. A message that the
+    broker turns out not to take is split.
     """
 
     readings: Annotated[int, Field(ge=1, le=MAX_READINGS)] = 500
@@ -72,7 +73,10 @@ class EdgeSettings(SelfChecking):
     tls: TlsSettings = TlsSettings()
     outbox: OutboxSettings = OutboxSettings()
     batch: BatchSettings = BatchSettings()
-    window: Annotated[int, Field(ge=1, le=1_000, description="messages ahead of what is stored")] = 20
+    window: Annotated[int, Field(ge=1, le=1_000, description="messages ahead of what is stored, at most")] = 20
+    window_size: Annotated[
+        ByteSize, Field(ge=1_000, description="what they take, at most; a larger message goes alone")
+    ] = ByteSize(1_000_000)
     resend_after: SpanMs = 30_000
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     drivers: Annotated[list[dict[str, Any]], Field(min_length=1)]
@@ -116,6 +120,7 @@ class EdgeConfiguration(_Section):
     outbox: OutboxSettings
     batch: BatchSettings
     window: int
+    window_size: int = 1_000_000
     resend_after: int
     metrics_port: int | None
     drivers: tuple[Configured, ...]
@@ -160,6 +165,7 @@ def resolve(settings: EdgeSettings, path: Path, environment: Mapping[str, str]) 
         outbox=settings.outbox.model_copy(update={"path": folder / settings.outbox.path}),
         batch=settings.batch,
         window=settings.window,
+        window_size=settings.window_size,
         resend_after=settings.resend_after,
         metrics_port=settings.metrics_port,
         drivers=tuple(Configured(kind=kind, settings=own) for kind, own in map(_driver, settings.drivers)),

@@ -39,7 +39,3 @@ class BrokerUnavailableError(EdgeTransientError):
 
 class UnknownDriverError(EdgePermanentError):
     """No driver has that name; the message lists those that are known."""
-
-
-class MappingError(EdgePermanentError):
-    """A file of measurements cannot be read with the mapping at hand."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -56,7 +57,7 @@ class Intake:
             error = None if attempt.cancelled() else attempt.exception()
             if error is None or self._stopping.is_set():
                 return True
-            self._counters.driver_failures.labels(self._source.name).inc()
+            self._counters.note_driver_failure(self._source.name)
             self._log.error("the driver failed", action="driver.failed", exc_info=error, reason=str(error))
             await self._let_go()
             if isinstance(error, EdgePermanentError):
@@ -73,7 +74,8 @@ class Intake:
         await self._source.driver.start()
         async for taken in self._source.driver.readings():
             fit = [reading for reading in taken.readings if self._is_fit(reading)]
-            self._counters.taken.labels(self._source.name).inc(len(fit))
+            if fit or taken.runs:
+                self._counters.note_taken(self._source.name, len(fit), now_s=time.time())
             await self._queue.put(Taken(readings=fit, runs=taken.runs))
 
     def _is_fit(self, reading: Reading) -> bool:

@@ -8,11 +8,8 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from edge.errors import MappingError
-from edge.mapping import Mapping, recognise, shipped_mappings, unrecognised
 from edge.measurements import Measurements, Row, convert
-
-_DELIMITERS = ",;\t"
+from schemas.mapping import DELIMITERS, Mapping, MappingError, recognise, shipped_mappings, unrecognised
 
 
 def read_measurements(path: Path, mapping: Mapping | None = None) -> Measurements:
@@ -21,8 +18,8 @@ def read_measurements(path: Path, mapping: Mapping | None = None) -> Measurement
     Raises MappingError: it cannot be read, no mapping fits (the message has a template to fill in), or it has no
     readings.
     """
-    read = _read_parquet if path.suffix.lower() in {".parquet", ".pq"} else _read_csv
-    with closing(read(path)) as rows:
+    is_parquet = path.suffix.lower() in {".parquet", ".pq"}
+    with closing(_read_parquet(path) if is_parquet else _read_csv(path, mapping)) as rows:
         first = next(rows, None)
         if first is None:
             raise MappingError(f"{path} is empty")
@@ -48,20 +45,28 @@ def _mapping_for(path: Path, header: Sequence[str], mapping: Mapping | None) -> 
     return mapping
 
 
-def _read_csv(path: Path) -> Generator[Row]:
+def _read_csv(path: Path, mapping: Mapping | None) -> Generator[Row]:
+    above = mapping.header_line - 1 if mapping else 0
+    encoding = mapping.encoding if mapping else "utf-8"
     try:
         # A byte-order mark is no part of the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
+            for _ in range(above):
+                file.readline()
+            begin = file.tell()
             first = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(_DELIMITERS, key=first.count), strict=True)
+            file.seek(begin)
+            delimiter = (mapping and mapping.delimiter) or max(DELIMITERS, key=first.count)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
             for row in reader:
                 if row:
-                    yield reader.line_num, row
+                    yield above + reader.line_num, row
     except OSError as error:
         raise MappingError(f"{path} cannot be read: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
-        raise MappingError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
+        raise MappingError(
+            f"{path} is not {encoding} text: {error}; save it as UTF-8, or name its encoding in the mapping"
+        ) from error
     except csv.Error as error:
         raise MappingError(f"{path} is not a CSV file: {error}") from error
 

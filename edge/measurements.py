@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
-
-from edge.mapping import Label, MappedMeter, Mapping, Midnight
 from edge.readings import Reading
 from schemas.cells import parse_number, parse_time, text_of
-from schemas.configuration import problems_in
 from schemas.local_time import NonexistentTimeError, place
+from schemas.mapping import Label, MappedMeter, Mapping, MappingError, Midnight
 from schemas.resources import MeterKind
 
 LISTED = 100
@@ -142,30 +139,19 @@ def _long_cells(
 ) -> Iterator[_Cell]:
     columns = mapping.long
     assert columns is not None  # noqa: S101 - the caller has looked
+    called: dict[str, MappedMeter] = {meter.called: meter for meter in columns.meters}
     for line, label, row in _labelled(header, rows, mapping, report):
         cells = {name: text_of(cell) for name, cell in zip(header, row, strict=False)}
         key, unit = cells.get(columns.meter) or "", cells.get(columns.unit) or ""
-        meter = meters.get(key)
+        meter = called.get(key)
         if meter is None:
-            described = {
-                "meter": key,
-                "unit": unit,
-                "resource": cells.get(columns.resource),
-                "kind": cells.get(columns.kind),
-                "carrier": cells.get(columns.carrier) or None,
-                "interval": cells.get(columns.interval) or None,
-            }
             try:
-                meter = MappedMeter.model_validate(
-                    {name: said for name, said in described.items() if said is not None or name in ("resource", "kind")}
-                )
-            except ValidationError as error:
-                found = "; ".join(
-                    f"{'.'.join(map(str, p.location)) or 'meter'}: {p.message}" for p in problems_in(error)
-                )
-                report.skip(line, f"meter {key!r}: {found}")
+                meter = columns.describe(cells)
+            except MappingError as error:
+                report.skip(line, str(error))
                 continue
-            meters[key] = meter
+            called[key] = meter
+        meters[meter.meter] = meter
         value = row[header.index(columns.value)] if header.index(columns.value) < len(row) else None
         yield _Cell(line=line, meter=meter, unit=unit or meter.unit, label=label, value=value)
 
@@ -174,11 +160,13 @@ def _labelled(
     header: Sequence[str], rows: Iterable[Row], mapping: Mapping, report: Report
 ) -> Iterator[tuple[int, datetime, Sequence[object]]]:
     """Line, time as it stands, and cells of each row that has a time."""
-    column = header.index(mapping.time.column)
+    columns = [header.index(name) for name in mapping.time.columns]
     for line, row in rows:
         report.rows += 1
+        cells = [row[column] if column < len(row) else None for column in columns]
+        told = cells[0] if len(cells) == 1 else " ".join(text_of(cell) or "" for cell in cells)
         try:
-            label = parse_time(row[column] if column < len(row) else None, mapping.time.format)
+            label = parse_time(told, mapping.time.format)
         except ValueError as error:
             report.skip(line, str(error))
             continue
@@ -212,7 +200,7 @@ def _readings(cells: Sequence[_Cell], mapping: Mapping, report: Report) -> Itera
             report.out_of_order += before is not None and not is_ambiguous and _naive(cell.label) < _naive(before.label)
         previous[cell.meter.meter] = _Previous(label=cell.label, at=at)
         try:
-            value = parse_number(cell.value, mapping.decimal)
+            value = parse_number(cell.value, mapping.decimal, mapping.thousands)
         except ValueError as error:
             report.skip(cell.line, f"{cell.meter.meter}: {error}")
             continue

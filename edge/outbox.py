@@ -7,6 +7,7 @@ message of the same seq, so that the collector's ledger still closes while the l
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -88,6 +89,16 @@ class Outbox:
         return self._state.epoch
 
     @property
+    def size_bytes(self) -> int:
+        """What the unconfirmed messages take, about."""
+        return self._state.size_bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """The limit to `size_bytes`."""
+        return self._max_bytes
+
+    @property
     def dropped_messages(self) -> int:
         """Messages given up at the size limit in this epoch."""
         return self._state.dropped_messages
@@ -118,6 +129,26 @@ class Outbox:
         """
         return self._guarded(lambda: self._window(after_seq, limit))
 
+    def oldest_s(self) -> float:
+        """How old the oldest message is that is kept and not confirmed, in seconds; 0 where there is none."""
+        try:
+            sent_at_ms = self._guarded(self._oldest_ms)
+        except OutboxUnavailableError:
+            return 0.0
+        return 0.0 if sent_at_ms is None else max(self._now_ms() - sent_at_ms, 0) / 1000
+
+    def messages(self, seqs: Sequence[int]) -> list[Waiting]:
+        """Those of these messages that are not confirmed, in this order. Raises OutboxUnavailableError."""
+        return self._guarded(lambda: self._messages(seqs))
+
+    def replace(self, seq: int, drafts: Sequence[Draft]) -> list[int]:
+        """What message `seq` holds goes out as these drafts at the end, and an empty message in its place.
+
+        All or none, in one commit; returns the drafts' seqs, none when `seq` is confirmed or given up by now. Raises
+        OutboxUnavailableError.
+        """
+        return self._guarded(lambda: self._replace(seq, drafts))
+
     def confirm(self, epoch: str, seq: int) -> bool:
         """Forget what is stored: everything up to `seq`. False when that was known already.
 
@@ -145,13 +176,7 @@ class Outbox:
                 "the collector has stored some of it"
             )
         with self._transaction():
-            self._db.executemany(
-                "INSERT INTO message (seq, kind, readings, payload) VALUES (?, ?, ?, ?)",
-                [
-                    (seq, draft.kind, draft.readings, payload)
-                    for draft, seq, payload in zip(drafts, seqs, payloads, strict=True)
-                ],
-            )
+            self._insert(seqs, drafts, payloads)
             size, dropped = self._drop_oldest(old.size_bytes + added)
             new = replace(
                 old,
@@ -186,17 +211,55 @@ class Outbox:
             size -= row[1] + _ROW_BYTES
         return size, dropped
 
+    def _insert(self, seqs: Sequence[int], drafts: Sequence[Draft], payloads: Sequence[bytes]) -> None:
+        self._db.executemany(
+            "INSERT INTO message (seq, kind, readings, payload) VALUES (?, ?, ?, ?)",
+            [
+                (seq, draft.kind, draft.readings, payload)
+                for draft, seq, payload in zip(drafts, seqs, payloads, strict=True)
+            ],
+        )
+
+    def _replace(self, seq: int, drafts: Sequence[Draft]) -> list[int]:
+        old = self._state
+        row = self._db.execute("SELECT length(payload) FROM message WHERE seq = ?", (seq,)).fetchone()
+        if row is None:
+            return []
+        seqs = [old.last_seq + 1 + i for i in range(len(drafts))]
+        payloads = [draft.encode(old.epoch, one) for draft, one in zip(drafts, seqs, strict=True)]
+        left = self._given_up(seq)
+        with self._transaction():
+            self._insert(seqs, drafts, payloads)
+            self._db.execute(
+                "UPDATE message SET kind = ?, readings = 0, payload = ? WHERE seq = ?", (left.kind, left.payload, seq)
+            )
+            # What it takes more than before is little, and nothing is given up for it.
+            added = sum(len(payload) + _ROW_BYTES for payload in payloads)
+            size = old.size_bytes + added + len(left.payload) - row[0]
+            new = replace(old, last_seq=old.last_seq + len(drafts), size_bytes=size)
+            self._save(new)
+        self._state = new
+        return seqs
+
     def _window(self, after_seq: int, limit: int) -> list[Waiting]:
+        first = max(after_seq, self._state.stored_seq) + 1
+        return self._messages(range(first, min(self._state.last_seq, first + limit - 1) + 1))
+
+    def _messages(self, seqs: Sequence[int]) -> list[Waiting]:
         state = self._state
-        first = max(after_seq, state.stored_seq) + 1
-        last = min(state.last_seq, first + limit - 1)
+        wanted = [seq for seq in seqs if state.stored_seq < seq <= state.last_seq]
+        places = ",".join("?" * len(wanted))
         rows = {
             seq: Waiting(seq=seq, kind=Kind(kind), payload=payload)
             for seq, kind, payload in self._db.execute(
-                "SELECT seq, kind, payload FROM message WHERE seq BETWEEN ? AND ?", (first, last)
+                f"SELECT seq, kind, payload FROM message WHERE seq IN ({places})", wanted
             )
         }
-        return [rows.get(seq) or self._given_up(seq) for seq in range(first, last + 1)]
+        return [rows.get(seq) or self._given_up(seq) for seq in wanted]
+
+    def _oldest_ms(self) -> int | None:
+        row = self._db.execute("SELECT payload FROM message ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else json.loads(row[0]).get("sent_at")
 
     def _given_up(self, seq: int) -> Waiting:
         payload = encode_readings([], epoch=self._state.epoch, seq=seq, sent_at_ms=self._now_ms())

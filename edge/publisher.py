@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 
 from edge.backoff import Backoff
+from edge.batch import split_message
 from edge.broker import NO_SUBSCRIBERS, BrokerConnection, Identity, Limits
 from edge.configuration import EdgeConfiguration
 from edge.counters import Counters
@@ -17,7 +18,7 @@ from edge.errors import BrokerUnavailableError, ForeignConfirmationError, Outbox
 from edge.messages import encode_meters, encode_status
 from edge.outbox import Outbox, Waiting
 from edge.publisher_notes import PublisherNotes
-from edge.window import Window
+from edge.session import Published, Session
 from schemas.topics import AgentAddress, Kind
 from schemas.wire import OfferedMeter, OutboxState, Stored
 
@@ -26,9 +27,8 @@ _STEADY_S = 10.0
 """A connection that lasted as long was a good one: the next attempt comes soon."""
 _TURN_S = 1.0
 """Once a second the clock is looked at, whatever happens."""
-_RESERVED = 3
-"""Of the broker's receive maximum, kept for status and meters."""
-_PACKET_OVERHEAD = 64
+_AT_ONCE = 20
+"""Messages taken out of the outbox at once: bounded memory with a wide window, too."""
 
 
 class Publisher:
@@ -55,6 +55,7 @@ class Publisher:
         self._progress = asyncio.Event()
         self._stopping = asyncio.Event()
         self._drain_until_s = 0.0
+        self._published = Published()
         self._notes = PublisherNotes(configuration.broker, counters)
 
     def wake(self) -> None:
@@ -100,8 +101,8 @@ class Publisher:
 
     async def _serve(self, connection: BrokerConnection, limits: Limits) -> bool:
         """Until the connection is lost (False) or everything is said before a stop (True)."""
-        session = _Session(self._configuration, limits, self._outbox)
-        self._publish_kind(connection, Kind.METERS, encode_meters(self._offers, at_ms=self._now_ms()))
+        session = Session(self._configuration, limits, self._outbox, self._published)
+        self._publish_offers(connection, session)
         while connection.lost is None:
             self._wake.clear()
             self._hear_answers(connection, session)
@@ -110,13 +111,13 @@ class Publisher:
             state = self._outbox.state()
             self._publish_status_if_due(connection, session, state)
             if self._stopping.is_set() and (not state.waiting or time.monotonic() > self._drain_until_s):
-                await self._say_goodbye(connection)
+                await self._say_goodbye(connection, session)
                 return True
             due_s = session.window.due_in_s(time.monotonic())
             await self._woken(_TURN_S if due_s is None else min(_TURN_S, due_s))
         return False
 
-    def _hear_answers(self, connection: BrokerConnection, session: _Session) -> None:
+    def _hear_answers(self, connection: BrokerConnection, session: Session) -> None:
         while connection.answers:
             answer = connection.answers.popleft()
             taken = not answer.reason.is_failure and answer.reason.value != NO_SUBSCRIBERS
@@ -125,7 +126,7 @@ class Publisher:
             if not taken and (seq is not None or answer.reason.is_failure):
                 self._notes.refused(answer, seq)
 
-    async def _hear_stored(self, connection: BrokerConnection, session: _Session) -> None:
+    async def _hear_stored(self, connection: BrokerConnection, session: Session) -> None:
         """Of several confirmations only the furthest costs a write."""
         while connection.arrivals:
             try:
@@ -140,7 +141,7 @@ class Publisher:
                 session.stored = stored
         await self._confirm(session)
 
-    async def _confirm(self, session: _Session) -> None:
+    async def _confirm(self, session: Session) -> None:
         stored = session.stored
         before = self._outbox.state().stored_seq
         if stored is None:
@@ -160,49 +161,59 @@ class Publisher:
         session.window.note_stored(stored.seq, time.monotonic())
         self._progress.set()
 
-    async def _publish_due(self, connection: BrokerConnection, session: _Session) -> None:
+    async def _publish_due(self, connection: BrokerConnection, session: Session) -> None:
         if session.epoch != self._outbox.epoch:
             session.begin(self._outbox)
+        window = session.window
         try:
-            overdue = session.window.overdue(time.monotonic())
+            overdue = window.overdue(time.monotonic())
             if overdue:
-                again = await asyncio.to_thread(self._outbox.window, overdue[0] - 1, overdue[-1] - overdue[0] + 1)
-                wanted = set(overdue)
-                sent = self._publish(connection, session, [waiting for waiting in again if waiting.seq in wanted])
-                self._notes.again(sent, first_seq=overdue[0])
-            while session.window.room and connection.lost is None:
-                fresh = await asyncio.to_thread(self._outbox.window, session.window.last_seq, session.window.room)
-                if not self._publish(connection, session, fresh):
+                self._notes.again(await self._publish(connection, session, overdue), first_seq=overdue[0])
+            while connection.lost is None:
+                fresh = window.fresh(self._outbox.state().last_seq, time.monotonic())[:_AT_ONCE]
+                if not fresh or await self._publish(connection, session, fresh) < len(fresh):
                     break
         except OutboxUnavailableError as error:
             self._notes.outbox_failure(error)
+        self._counters.window.set(window.allowed)
+        self._counters.in_flight.set(window.in_flight)
 
-    def _publish(self, connection: BrokerConnection, session: _Session, messages: Sequence[Waiting]) -> int:
+    async def _publish(self, connection: BrokerConnection, session: Session, seqs: Sequence[int]) -> int:
+        """How many of them, from the first on, the broker has been given."""
         count = 0
-        for waiting in messages:
+        for waiting in await asyncio.to_thread(self._outbox.messages, seqs):
             topic = self._address.topic(waiting.kind)
-            size = len(waiting.payload) + len(topic) + _PACKET_OVERHEAD
-            largest = session.limits.max_packet_bytes
-            if largest is not None and size > largest:
+            if not session.takes(topic, waiting.payload):
                 # Sent all the same, it would end the connection, again and again.
-                self._notes.too_large(waiting.seq, size_bytes=size, limit_bytes=largest)
+                await self._split(session, topic, waiting)
                 break
-            mid = connection.publish(topic, waiting.payload)
+            mid = session.publish(connection, topic, waiting)
             if mid is None:
                 break
-            session.window.note_sent(waiting.seq, mid, time.monotonic())
             count += 1
         self._counters.published.inc(count)
         return count
 
-    def _publish_status_if_due(self, connection: BrokerConnection, session: _Session, state: OutboxState) -> None:
+    async def _split(self, session: Session, topic: str, waiting: Waiting) -> None:
+        limit = session.most_payload_bytes(topic)
+        drafts = split_message(waiting.kind, waiting.payload, max_bytes=limit, now_ms=self._now_ms)
+        size = len(waiting.payload)
+        if not drafts:
+            self._notes.too_large(waiting.seq, size_bytes=size, limit_bytes=limit)
+            return
+        seqs = await asyncio.to_thread(self._outbox.replace, waiting.seq, drafts)
+        self._notes.split(waiting.seq, len(seqs), size_bytes=size, limit_bytes=limit)
+        # An empty message stands in its place now: go on at once.
+        self.wake()
+
+    def _publish_status_if_due(self, connection: BrokerConnection, session: Session, state: OutboxState) -> None:
         now_s = time.monotonic()
         # What somebody should know at once: that the outbox began anew, or gave readings up.
         news = (state.epoch, state.dropped_readings)
         since_s = now_s - session.status_s
         if since_s >= _STATUS_S or (news != session.news and since_s >= 1):
             session.status_s, session.news = now_s, news
-            self._publish_kind(connection, Kind.STATUS, self._status(online=True, state=state))
+            self._publish_retained(connection, session, Kind.STATUS, self._status(online=True, state=state))
 
     async def _woken(self, within_s: float) -> None:
         """Until something came from the broker or into the outbox, or the time is over."""
@@ -210,8 +221,9 @@ class Publisher:
             async with asyncio.timeout(within_s):
                 await self._wake.wait()
 
-    async def _say_goodbye(self, connection: BrokerConnection) -> None:
-        mid = self._publish_kind(connection, Kind.STATUS, self._status(online=False, state=self._outbox.state()))
+    async def _say_goodbye(self, connection: BrokerConnection, session: Session) -> None:
+        status = self._status(online=False, state=self._outbox.state())
+        mid = self._publish_retained(connection, session, Kind.STATUS, status)
         deadline = time.monotonic() + 1
         while mid is not None and connection.lost is None and time.monotonic() < deadline:
             self._wake.clear()
@@ -219,8 +231,18 @@ class Publisher:
                 return
             await self._woken(0.2)
 
-    def _publish_kind(self, connection: BrokerConnection, kind: Kind, payload: bytes) -> int | None:
-        return connection.publish(self._address.topic(kind), payload, retain=True)
+    def _publish_offers(self, connection: BrokerConnection, session: Session) -> None:
+        payload = encode_meters(self._offers, at_ms=self._now_ms())
+        if self._publish_retained(connection, session, Kind.METERS, payload) is None and connection.lost is None:
+            limit = session.most_payload_bytes(self._address.topic(Kind.METERS))
+            self._notes.offer_too_large(size_bytes=len(payload), limit_bytes=limit)
+
+    def _publish_retained(
+        self, connection: BrokerConnection, session: Session, kind: Kind, payload: bytes
+    ) -> int | None:
+        """The broker's number for it; None when the connection is gone, or would be with a message of that size."""
+        topic = self._address.topic(kind)
+        return connection.publish(topic, payload, retain=True) if session.takes(topic, payload) else None
 
     def _status(self, *, online: bool, state: OutboxState | None) -> bytes:
         return encode_status(online=online, at_ms=self._now_ms(), version=self._version, outbox=state)
@@ -238,28 +260,3 @@ class Publisher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-
-
-class _Session:
-    """What is known within one connection."""
-
-    def __init__(self, configuration: EdgeConfiguration, limits: Limits, outbox: Outbox) -> None:
-        self.limits = limits
-        self.stored: Stored | None = None
-        self.status_s = float("-inf")
-        self.news: object = None
-        self._size = configuration.window
-        self._resend_after_s = configuration.resend_after / 1000
-        self.begin(outbox)
-
-    def begin(self, outbox: Outbox) -> None:
-        """Start from what is stored: with a connection, and with an epoch."""
-        state = outbox.state()
-        self.epoch = state.epoch
-        self.window = Window(
-            size=self._size,
-            in_flight=max(1, self.limits.receive_maximum - _RESERVED),
-            resend_after_s=self._resend_after_s,
-            stored_seq=state.stored_seq,
-            now_s=time.monotonic(),
-        )

@@ -24,6 +24,7 @@ class PublisherNotes:
     def connected(self, limits: Limits) -> None:
         self._counters.connections.inc()
         self._counters.online.set(1)
+        self.fits()
         self._seldom.forget("broker")
         log.info(
             "connected to the broker",
@@ -72,13 +73,39 @@ class PublisherNotes:
                 first_seq=first_seq,
             )
 
-    def too_large(self, seq: int, *, size_bytes: int, limit_bytes: int) -> None:
-        if self._seldom.due("too large"):
-            log.error(
-                "a message is larger than the broker accepts and blocks those behind it; raise the broker's limit, "
-                "and lower batch.size for what comes after",
-                action="publish.too_large",
+    def split(self, seq: int, parts: int, *, size_bytes: int, limit_bytes: int) -> None:
+        self._counters.split.inc()
+        self._counters.note_obstacle("too large", None)
+        if self._seldom.due("split"):
+            log.warning(
+                "a message is larger than the broker accepts; it goes out in parts. Raise the broker's limit, or lower "
+                "batch.size",
+                action="publish.split",
                 seq=seq,
+                parts=parts,
                 size_bytes=size_bytes,
                 broker_limit_bytes=limit_bytes,
             )
+
+    def too_large(self, seq: int, *, size_bytes: int, limit_bytes: int) -> None:
+        words = (
+            f"message {seq} ({size_bytes} bytes) is larger than the broker accepts ({limit_bytes}), cannot be split, "
+            "and blocks those behind it; nothing is lost. Raise the broker's limit"
+        )
+        self._counters.note_obstacle("too large", words)
+        if self._seldom.due("too large"):
+            log.error(words, action="publish.too_large", seq=seq)
+
+    def offer_too_large(self, *, size_bytes: int, limit_bytes: int) -> None:
+        words = (
+            f"what this agent offers ({size_bytes} bytes) is more than one message may hold ({limit_bytes}), so its "
+            "meters cannot be adopted from it; its readings go out all the same. Share the meters out to several agents"
+        )
+        self._counters.note_obstacle("offer", words)
+        if self._seldom.due("offer"):
+            log.error(words, action="publish.offer_too_large")
+
+    def fits(self) -> None:
+        """With another broker, or after a change of its limits, the old words no longer hold."""
+        self._counters.note_obstacle("too large", None)
+        self._counters.note_obstacle("offer", None)

@@ -69,6 +69,7 @@ class Writer:
         backoff = Backoff(initial_s=0.2, cap_s=2)
         while (error := await self._try_append(drafts)) is not None:
             self._counters.outbox_failures.inc()
+            self._counters.note_disk(str(error))
             if self._seldom.due("failure"):
                 log.error(
                     "readings cannot be kept on disk; they wait in memory, and reading stops when that is full",
@@ -84,6 +85,7 @@ class Writer:
                 )
                 return
             await asyncio.sleep(wait_s)
+        self._counters.note_disk(None)
         if self._seldom.forget("failure"):
             log.info("the outbox works again", action="outbox.back")
         self._counters.appended.inc(len(drafts))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.arrow_sizes import declared_sizes
 from schemas.errors import PermanentError
+from schemas.wire import MAX_READINGS
+
+MAX_BATCHES = 1_000
+"""Record batches and dictionaries in one stream, at most."""
+MAX_UNFOLDED_BYTES = 16_000_000
+"""What one stream may take in memory, at most: MAX_READINGS rows of the longest names, and room to spare."""
 
 READINGS_SCHEMA = pa.schema(
     [
@@ -24,6 +32,10 @@ READINGS_SCHEMA = pa.schema(
 
 class ArrowError(PermanentError):
     """The bytes are not a readings stream; the message says in which way."""
+
+
+class ArrowTooLargeError(ArrowError):
+    """The stream declares more than one message may hold; nothing of it was unfolded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +59,16 @@ def encode_readings(table: pa.Table, *, epoch: str, seq: int, sent_at: int) -> b
 
 
 def decode_readings(payload: bytes) -> ArrowReadings:
-    """Read one message. Raises ArrowError."""
+    """Read one message. Raises ArrowError; what would unfold beyond the bounds above is refused before it does."""
     try:
+        _refuse_large(payload)
         with pa.ipc.open_stream(payload) as reader:
+            _refuse_types(reader.schema)
             table = reader.read_all()
         # Offsets and indices are trusted by everything that follows, down to memory: they are checked here, whole.
         table.validate(full=True)
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError, struct.error) as error:
         raise ArrowError(f"not a readable Arrow IPC stream: {error}") from error
     if metadata.get("v") != "1":
         raise ArrowError(f"version {metadata.get('v')!r} in the stream's metadata; this is 1")
@@ -72,6 +86,43 @@ def decode_readings(payload: bytes) -> ArrowReadings:
     if has_nulls:
         raise ArrowError("a column has nulls; a reading that is missing is left out, never null")
     return ArrowReadings(epoch=epoch, seq=seq, sent_at=sent_at, table=table)
+
+
+def _refuse_large(payload: bytes) -> None:
+    sizes = declared_sizes(payload)
+    for what, found, most in (
+        ("rows", sizes.rows, MAX_READINGS),
+        ("entries in a dictionary", sizes.entries, MAX_READINGS),
+        ("record batches and dictionaries", sizes.messages, MAX_BATCHES),
+        ("bytes when unfolded", sizes.unfolded_bytes, MAX_UNFOLDED_BYTES),
+    ):
+        if found > most:
+            raise ArrowTooLargeError(f"{found} {what}; one message may hold {most}; send smaller batches")
+
+
+def _refuse_types(schema: pa.Schema) -> None:
+    """Types that could unfold by being cast, or nest; a column that is none of ours must be a plain one."""
+    for field in schema:
+        if not _is_fit(field.name, field.type):
+            raise ArrowError(
+                f"column {field.name!r} is of type {field.type}; see the readings stream in docs/messages.md"
+            )
+
+
+def _is_fit(name: str, kind: pa.DataType) -> bool:
+    types = pa.types
+    match name:
+        case "meter" | "unit":
+            text = kind.value_type if types.is_dictionary(kind) else kind
+            return bool(types.is_string(text) or types.is_large_string(text))
+        case "at":
+            return bool(types.is_timestamp(kind) or types.is_int64(kind))
+        case "value":
+            return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind))
+        case "quality":
+            return bool(types.is_integer(kind))
+        case _:
+            return bool(types.is_primitive(kind) or types.is_string(kind) or types.is_binary(kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +144,7 @@ def to_columns(table: pa.Table) -> ReadingColumns:
     names, symbols = meter.dictionary.to_pylist(), unit.dictionary.to_pylist()
     pair = meter.indices.to_numpy().astype(np.int64) * max(len(symbols), 1) + unit.indices.to_numpy()
     pairs, index = np.unique(pair, return_inverse=True)
+    # Entries of the lists are the dictionaries' own: as many pairs as there are rows take no more texts.
     return ReadingColumns(
         meters=[names[p // len(symbols)] for p in pairs],
         units=[symbols[p % len(symbols)] for p in pairs],

@@ -23,6 +23,12 @@ def parse_span_ms(text: object) -> int:
     return round(milliseconds)
 
 
+def span_text(milliseconds: int) -> str:
+    """A span as a person writes it: the whole number of the largest unit that it is."""
+    unit = max((u for u, ms in _UNITS_MS.items() if milliseconds % ms == 0), key=lambda u: _UNITS_MS[u])
+    return f"{milliseconds // _UNITS_MS[unit]}{unit}"
+
+
 def at_most(span: str) -> AfterValidator:
     """What refuses a span that is longer than this one."""
     longest = parse_span_ms(span)

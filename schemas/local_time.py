@@ -28,16 +28,20 @@ def place(label: datetime, zone: ZoneInfo, *, previous: datetime | None, ends_in
     At the other end of the year a time that was skipped is refused, except that an interval may *end* at the very
     moment of the change, whichever way its label is written. Raises NonexistentTimeError.
     """
-    first = _instant(label, zone, fold=0)
+    first, second = instants(label, zone)
     if first.astimezone(zone).replace(tzinfo=None) != label:
         before = label - _MOMENT
         if not (ends_interval and _instant(before, zone, fold=0).astimezone(zone).replace(tzinfo=None) == before):
             raise NonexistentTimeError(f"{label} did not exist in {zone.key}: the clock was put forward past it")
         return Placed(at=first, is_ambiguous=False)
-    second = _instant(label, zone, fold=1)
     if second == first:
         return Placed(at=first, is_ambiguous=False)
     return Placed(at=second if previous is not None and previous >= first else first, is_ambiguous=True)
+
+
+def instants(label: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """When the clock showed that for the first time and for the second: the same, but where it was put back."""
+    return _instant(label, zone, fold=0), _instant(label, zone, fold=1)
 
 
 def _instant(label: datetime, zone: ZoneInfo, *, fold: int) -> datetime:

@@ -16,10 +16,10 @@ from pydantic import BeforeValidator, Field
 
 from edge.drivers import DriverContext, DriverSettings
 from edge.drivers.pacing import sleep_unless
-from edge.mapping import load_mapping
 from edge.measurement_files import read_measurements
 from edge.measurements import Measurements
 from edge.readings import Taken
+from schemas.mapping import load_mapping
 from schemas.resources import MeterKind
 from schemas.wire import OfferedMeter
 

@@ -220,17 +220,24 @@ def collector(broker: Broker) -> Iterator[Collector]:
 
 
 class GivenDriver:
-    """Hands over what a test gives it."""
+    """Hands over what a test gives it; offers its meter, and as many more as asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, offers: int = 1) -> None:
+        self._offers = offers
         self.given: asyncio.Queue[Taken | None] = asyncio.Queue()
         self.stopped = False
 
     def offers(self) -> list[OfferedMeter]:
         return [
             OfferedMeter(
-                meter="oven", resource=Resource.ENERGY, unit="kWh", kind=MeterKind.COUNTER, driver="d", cadence_ms=1_000
+                meter="oven" if nth == 0 else f"oven-{nth}",
+                resource=Resource.ENERGY,
+                unit="kWh",
+                kind=MeterKind.COUNTER,
+                driver="d",
+                cadence_ms=1_000,
             )
+            for nth in range(self._offers)
         ]
 
     async def start(self) -> None: ...
@@ -273,9 +280,9 @@ def run(tmp_path: Path) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def running(
-        broker: Broker, *, url: str | None = None, until_stored: bool = False, **changes: Any
+        broker: Broker, *, url: str | None = None, until_stored: bool = False, offers: int = 1, **changes: Any
     ) -> AsyncIterator[Running]:
-        driver = GivenDriver()
+        driver = GivenDriver(offers)
         settings = DriverSettings(name="d", driver="given")
 
         def create(_settings: DriverSettings, _context: DriverContext) -> GivenDriver:

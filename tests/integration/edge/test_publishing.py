@@ -30,9 +30,9 @@ async def test_stored_lets_go_and_a_clean_stop_says_so(run: Run, broker: Broker,
     async with run(broker) as running:
         running.driver.give(*range(100))
         await all_confirmed(running, 100)
-        assert running.count("outbox_waiting") == 0
+        assert running.count("outbox_messages") == 0
         assert collector.values() == list(range(100))
-        assert collector.seqs() == list(range(1, 101))
+        assert sorted(collector.seqs()) == list(range(1, 101))
         status = collector.last_status()
         assert status is not None
         assert (status.state, status.version is not None) == ("online", True)
@@ -59,7 +59,7 @@ async def test_the_last_batch_is_flushed_and_drained_at_a_stop(run: Run, broker:
         await until(lambda: running.count("readings_taken_total", driver="d") == 3, "taken")
         await running.stopped()
         assert collector.values() == [1, 2, 3]
-        assert running.count("outbox_waiting") == 0
+        assert running.count("outbox_messages") == 0
 
 
 async def test_no_further_ahead_than_the_window_and_again_after_a_while(
@@ -69,9 +69,10 @@ async def test_no_further_ahead_than_the_window_and_again_after_a_while(
     async with run(broker, window=5, resend_after=300) as running:
         running.driver.give(*range(20))
         await until(lambda: running.count("messages_appended_total") == 20, "kept")
-        await until(lambda: collector.seqs().count(5) >= 2, "published again")
-        assert max(collector.seqs()) == 5
-        assert running.count("messages_resent_total") >= 5
+        await until(lambda: collector.seqs().count(1) >= 3, "published again")
+        # Nothing is confirmed: the first, and a few of the newest ahead of it.
+        assert len(set(collector.seqs())) <= 3
+        assert running.count("messages_resent_total") >= 2
         assert running.count("messages_confirmed_total") == 0
         collector.confirms = True
         await all_confirmed(running, 20)
@@ -82,7 +83,7 @@ async def test_a_killed_broker_loses_nothing(run: Run, broker: Broker, collector
     collector.confirms = False
     async with run(broker) as running:
         running.driver.give(*range(30))
-        await until(lambda: len(collector.seqs()) >= 20, "a window published")
+        await until(lambda: len(collector.seqs()) >= 3, "published")
         broker.kill()
         await until(lambda: running.count("broker_online") == 0, "offline")
         running.driver.give(*range(30, 60))
@@ -111,7 +112,7 @@ async def test_a_stop_does_not_wait_for_a_broker_that_is_away(run: Run, stopped_
         running.driver.give(1)
         await until(lambda: running.count("messages_appended_total") == 1, "kept")
         assert await running.stopped() == 0
-        assert running.count("outbox_waiting") == 1
+        assert running.count("outbox_messages") == 1
 
 
 async def test_strange_confirmations_are_ignored(run: Run, broker: Broker, collector: Collector) -> None:
@@ -119,15 +120,15 @@ async def test_strange_confirmations_are_ignored(run: Run, broker: Broker, colle
     collector.say_stored("another-epoch", 7)
     async with run(broker) as running:
         running.driver.give(1, 2, 3)
-        await until(lambda: len(collector.seqs()) == 3, "published")
+        await until(lambda: len(collector.seqs()) >= 2, "published")
         epoch = collector.batches()[0].epoch
         collector.say_stored(epoch, 4_000)
         collector._client.publish(ADDRESS.topic(Kind.STORED), b"not json", qos=1)
         await until(lambda: running.count("stored_ignored_total") >= 3, "ignored and counted")
-        assert running.count("outbox_waiting") == 3
+        assert running.count("outbox_messages") == 3
         collector.say_stored(epoch, 2)
         await all_confirmed(running, 2)
-        assert running.count("outbox_waiting") == 1
+        assert running.count("outbox_messages") == 1
         collector.say_stored(epoch, 3)
         await all_confirmed(running, 3)
 
@@ -151,7 +152,7 @@ async def test_a_broker_that_forbids_is_seen(run: Run, stopped_broker: Broker) -
     async with run(stopped_broker, resend_after=200) as running:
         running.driver.give(1)
         await until(lambda: running.count("broker_refusals_total", reason="Not authorized") >= 3, "seen")
-        assert running.count("outbox_waiting") == 1
+        assert running.count("outbox_messages") == 1
 
 
 async def test_a_broker_that_refuses_the_connection_is_seen(run: Run, stopped_broker: Broker) -> None:
@@ -174,21 +175,75 @@ async def test_a_small_receive_maximum_is_kept(run: Run, stopped_broker: Broker)
     collector.stop()
 
 
-async def test_what_is_too_large_for_the_broker_is_said_and_does_not_end_the_connection(
-    run: Run, stopped_broker: Broker
-) -> None:
+async def test_what_is_too_large_for_the_broker_goes_out_in_parts(run: Run, stopped_broker: Broker) -> None:
     stopped_broker.settings = "max_packet_size 1000\n"
     stopped_broker.start()
     collector = Collector(stopped_broker)
     collector.start()
     async with run(stopped_broker, batch=BatchSettings(readings=100, age="100ms")) as running:
         running.driver.give(*range(100))
-        running.driver.give(1)
-        await until(lambda: running.count("messages_appended_total") == 2, "kept")
-        await until(lambda: collector.of(Kind.STATUS), "status goes out all the same")
-        assert collector.seqs() == []
+        await until(lambda: running.count("messages_appended_total") == 1, "kept")
+        running.driver.give(*range(100, 300))
+        await until(lambda: running.count("outbox_messages") == 0, "all confirmed")
+        # The first message is an empty one now, and what it held comes behind.
+        assert sorted(collector.values()) == list(range(300))
+        assert next(batch.at for batch in collector.batches() if batch.seq == 1) == []
+        assert running.count("messages_split_total") >= 3
         assert running.count("broker_connections_total") == 1
+        assert running.counters.problems() == []
     collector.stop()
+
+
+async def test_what_cannot_be_split_is_told_and_goes_out_when_the_broker_takes_more(
+    run: Run, stopped_broker: Broker
+) -> None:
+    stopped_broker.settings = "max_packet_size 260\n"
+    stopped_broker.start()
+    async with run(stopped_broker) as running:
+        running.driver.give(1, 2, 3)
+        await until(lambda: any("is larger than the broker accepts" in p for p in running.counters.problems()), "told")
+        assert running.count("broker_connections_total") == 1
+        assert running.count("outbox_messages") == 3
+        stopped_broker.kill()
+        stopped_broker.settings = ""
+        stopped_broker.start()
+        collector = Collector(stopped_broker)
+        collector.start()
+        await all_confirmed(running, 3)
+        assert sorted(collector.values()) == [1, 2, 3]
+        await until(lambda: running.counters.problems() == [], "all is well again")
+        collector.stop()
+
+
+async def test_an_offer_that_is_too_large_is_told_and_stops_no_reading(run: Run, stopped_broker: Broker) -> None:
+    stopped_broker.settings = "max_packet_size 700\n"
+    stopped_broker.start()
+    collector = Collector(stopped_broker)
+    collector.start()
+    async with run(stopped_broker, offers=50) as running:
+        running.driver.give(1, 2, 3)
+        await all_confirmed(running, 3)
+        assert any("what this agent offers" in problem for problem in running.counters.problems())
+        assert running.count("broker_connections_total") == 1
+        assert collector.of(Kind.METERS) == []
+    collector.stop()
+
+
+async def test_the_newest_is_seen_before_the_backlog_is_through(run: Run, broker: Broker, collector: Collector) -> None:
+    """An agent that was away for long: what happens now comes first, and is not sent twice."""
+    collector.confirms = False
+    async with run(broker) as running:
+        running.driver.give(*range(500))
+        await until(lambda: running.count("messages_appended_total") == 500, "a backlog")
+        collector.confirms = True
+        collector.say_stored(collector.batches()[0].epoch, 1)
+        running.driver.give(500)
+        await until(lambda: 501 in collector.seqs(), "the newest")
+        before = collector.seqs().index(501)
+        await all_confirmed(running, 501)
+        assert len(set(collector.seqs()[:before])) < 500
+        assert collector.values() == list(range(501))
+        assert collector.seqs().count(501) == 1
 
 
 async def test_a_full_outbox_gives_up_the_oldest_and_tells(run: Run, stopped_broker: Broker, tmp_path: Path) -> None:
@@ -233,7 +288,7 @@ async def test_an_end_by_itself_waits_for_all_to_be_stored(run: Run, broker: Bro
     async with run(broker, until_stored=True) as running:
         running.driver.give(1, 2, 3)
         running.driver.given.put_nowait(None)
-        await until(lambda: len(collector.seqs()) == 3, "published")
+        await until(lambda: len(collector.seqs()) >= 2, "the first and the newest published")
         await asyncio.sleep(0.2)
         assert not running.task.done()
         collector.say_stored(collector.batches()[0].epoch, 3)

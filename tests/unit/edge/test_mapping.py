@@ -14,12 +14,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.errors import EdgePermanentError, MappingError
-from edge.mapping import Mapping, load_mapping, recognise, shipped_mappings, template
 from edge.measurement_files import read_measurements
 from edge.measurements import convert
 from schemas.configuration import ConfigurationError
 from schemas.local_time import NonexistentTimeError, place
+from schemas.mapping import Mapping, MappingError, load_mapping, recognise, shipped_mappings, template
 from schemas.resources import MeterKind, Resource
 
 STEEL = Path(__file__).parents[4] / "shared" / "data" / "steel_industry_2018.csv"
@@ -225,14 +224,14 @@ class TestRecognising:
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(text))
         with pytest.raises(ConfigurationError, match="interval_start or interval_end"):
             load_mapping("mine.yaml", folder=tmp_path)
-        with pytest.raises(EdgePermanentError, match="known: plain, uci-steel"):
+        with pytest.raises(MappingError, match="known: plain, uci-steel"):
             load_mapping("yours", folder=tmp_path)
-        with pytest.raises(EdgePermanentError, match="cannot be read"):
+        with pytest.raises(MappingError, match="cannot be read"):
             load_mapping("none.yaml", folder=tmp_path)
 
     @pytest.mark.parametrize(
         ("content", "words"),
-        [(b"", "is empty"), (b"\xff\xfe\x00", "not UTF-8"), (b't,use\n"1', "not a CSV"), (b"t,use\n", "no reading")],
+        [(b"", "is empty"), (b"\xff\xfe\x00", "not utf-8"), (b't,use\n"1', "not a CSV"), (b"t,use\n", "no reading")],
     )
     def test_files_that_are_none(self, tmp_path: Path, content: bytes, words: str) -> None:
         path = tmp_path / "x.csv"

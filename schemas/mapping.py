@@ -1,4 +1,4 @@
-"""Says how a file of measurements is to be read: data in `edge/mappings/*.yaml`, or one's own beside the configuration.
+"""Says how a file of measurements is to be read: data in `schemas/mappings/*.yaml`, or a file of one's own.
 
 The instant of a reading on the wire is when the meter said it. For an interval meter that is the END of its interval: a
 value at `at` covers [at − interval, at). A mapping with labels at the start of intervals has the interval added.
@@ -6,6 +6,7 @@ value at `at` covers [at − interval, at). A mapping with labels at the start o
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Cells
 from collections.abc import Sequence
 from enum import StrEnum
 from importlib.resources import files
@@ -13,15 +14,22 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edge.errors import EdgePermanentError, MappingError
-from schemas.cells import ISO
-from schemas.configuration import parse_configuration
+from schemas.cells import ISO, Encoding
+from schemas.configuration import parse_configuration, problems_in
 from schemas.durations import SpanMs
+from schemas.errors import PermanentError
 from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
 from schemas.time_zones import ZoneName
 from schemas.topics import Key
+
+DELIMITERS = ",;\t"
+"""What is likely to stand between the columns of a CSV file."""
+
+
+class MappingError(PermanentError):
+    """A file of measurements cannot be read with the mapping at hand."""
 
 
 class Label(StrEnum):
@@ -44,13 +52,19 @@ class _Part(BaseModel):
 
 
 class TimeColumn(_Part):
-    """`format` as in strptime, or `iso`. `zone` is where the clock hung; none: each time must have its offset."""
+    """`format` as in strptime, `iso`, `unix_s` or `unix_ms`. Several columns are put together with a space, as of a
+    date and a time of day. `zone` is where the clock hung; none: each time must have its offset."""
 
-    column: str
+    column: str | Annotated[list[str], Field(min_length=1, max_length=5)]
     format: str = ISO
     zone: ZoneName | None = None
     label: Label = Label.INSTANT
     midnight: Midnight = Midnight.START_OF_DAY
+
+    @property
+    def columns(self) -> list[str]:
+        """Their names."""
+        return [self.column] if isinstance(self.column, str) else self.column
 
 
 class MappedMeter(_Part):
@@ -80,10 +94,22 @@ class WideMeter(MappedMeter):
     column: str
 
 
+class LongMeter(MappedMeter):
+    """A meter of a file with one value a row. `tag` is what the file calls it; left out: its key."""
+
+    tag: str | None = None
+
+    @property
+    def called(self) -> str:
+        """What stands in the file's meter column."""
+        return self.meter if self.tag is None else self.tag
+
+
 class LongColumns(_Part):
     """A file with one value a row: which column names the meter, and which say what it is.
 
-    `resource` and `kind` must be told for each meter, on one of its rows at least.
+    `meters` lists the meters that are wanted and says what they are; rows of others are left out. Without it all are
+    wanted, and `resource` and `kind` must be told for each, on one of its rows at least.
     """
 
     meter: str = "meter"
@@ -93,17 +119,40 @@ class LongColumns(_Part):
     kind: str = "kind"
     carrier: str = "carrier"
     interval: str = "interval"
+    meters: list[LongMeter] = Field(default_factory=list)
+
+    def describe(self, cells: Cells[str, str | None]) -> MappedMeter:
+        """What a row says of its meter, by the names of its columns. Raises MappingError where it does not suffice."""
+        key = cells.get(self.meter) or ""
+        if self.meters:
+            raise MappingError(f"meter {key!r}: the mapping does not list it")
+        told: dict[str, str | None] = {"meter": key, "unit": cells.get(self.unit) or ""}
+        for name in ("resource", "kind", "carrier", "interval"):
+            told[name] = cells.get(getattr(self, name)) or None
+        try:
+            return MappedMeter.model_validate(told)
+        except ValidationError as error:
+            found = "; ".join(f"{'.'.join(map(str, p.location)) or 'meter'}: {p.message}" for p in problems_in(error))
+            raise MappingError(f"meter {key!r}: {found}") from error
 
 
 class Mapping(_Part):
-    """How to read one kind of file. `match` are the columns by which it is recognised."""
+    """How to read one kind of file. `match` are the columns by which it is recognised.
+
+    Of a CSV file: `encoding`, `delimiter` (none: the likeliest of the header's line) and `header_line`, the line
+    that the header stands in. `thousands` separates groups of three digits.
+    """
 
     name: Key
     description: str
     source: str | None = None
     licence: str | None = None
     match: Annotated[list[str], Field(min_length=1)]
+    encoding: Encoding = "utf-8"
+    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] | None = None
+    header_line: Annotated[int, Field(ge=1, le=1000)] = 1
     decimal: Annotated[str, Field(pattern=r"^[.,]$")] = "."
+    thousands: Annotated[str, Field(pattern=r"^[., ']$")] | None = None
     time: TimeColumn
     meters: list[WideMeter] = Field(default_factory=list)
     long: LongColumns | None = None
@@ -112,24 +161,42 @@ class Mapping(_Part):
     def _one_form(self) -> Self:
         if bool(self.meters) == (self.long is not None):
             raise ValueError("give either `meters` (a column each) or `long` (one value a row)")
-        intervals = self.long is not None or any(m.kind is MeterKind.INTERVAL for m in self.meters)
+        if self.thousands == self.decimal:
+            raise ValueError("`thousands` and `decimal` are the same sign; give the one that is before the last digits")
+        self._check_meters()
+        listed = self.long.meters if self.long else self.meters
+        # Where none is listed the file may name any.
+        intervals = not listed or any(m.kind is MeterKind.INTERVAL for m in listed)
         if intervals and self.time.label is Label.INSTANT:
             raise ValueError("time.label must say whether intervals are labelled interval_start or interval_end")
         return self
 
-    def needed_columns(self) -> list[str]:
-        """The columns that a file must have to be read with this mapping."""
+    def _check_meters(self) -> None:
+        listed = [m.meter for m in (self.long.meters if self.long else self.meters)]
+        tags = [m.called for m in self.long.meters] if self.long else []
+        for names, what in ((listed, "meter"), (tags, "tag")):
+            doubled = sorted({name for name in names if names.count(name) > 1})
+            if doubled:
+                raise ValueError(f"{what} {', '.join(doubled)} stands twice; keep one of them")
+
+    def needed_columns(self, *, meters_are_known: bool = False) -> list[str]:
+        """The columns that a file must have to be read with this mapping.
+
+        `meters_are_known`: a file with one value a row need not say what its meters are.
+        """
         if self.long is None:
-            return [self.time.column, *(m.column for m in self.meters)]
-        values = [self.long.meter, self.long.value, self.long.unit, self.long.resource, self.long.kind]
-        return [self.time.column, *values]
+            return [*self.time.columns, *(m.column for m in self.meters)]
+        needed = [*self.time.columns, self.long.meter, self.long.value]
+        if not (self.long.meters or meters_are_known):
+            needed += [self.long.unit, self.long.resource, self.long.kind]
+        return needed
 
 
 def shipped_mappings() -> list[Mapping]:
     """Those that come with Afkobling."""
     return [
         parse_configuration(entry.read_text(encoding="utf-8"), name=entry.name, model=Mapping)
-        for entry in sorted(files("edge.mappings").iterdir(), key=lambda e: e.name)
+        for entry in sorted(files("schemas.mappings").iterdir(), key=lambda e: e.name)
         if entry.name.endswith(".yaml")
     ]
 
@@ -137,7 +204,7 @@ def shipped_mappings() -> list[Mapping]:
 def load_mapping(name: str, *, folder: Path) -> Mapping:
     """A shipped mapping by name, or one's own by the path of its .yaml file from `folder`.
 
-    Raises EdgePermanentError, and ConfigurationError that names file and line.
+    Raises MappingError, and ConfigurationError that names file and line.
     """
     shipped = {mapping.name: mapping for mapping in shipped_mappings()}
     if name in shipped:
@@ -150,7 +217,7 @@ def load_mapping(name: str, *, folder: Path) -> Mapping:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise EdgePermanentError(f"the mapping {path} cannot be read: {error}") from error
+        raise MappingError(f"the mapping {path} cannot be read: {error}") from error
     return parse_configuration(text, name=str(path), model=Mapping)
 
 
@@ -168,13 +235,15 @@ def recognise(header: Sequence[str], mappings: Sequence[Mapping]) -> Mapping | N
     return fitting[0] if fitting else None
 
 
-def unrecognised(name: str, header: Sequence[str], mappings: Sequence[Mapping]) -> str:
+def unrecognised(
+    name: str, header: Sequence[str], mappings: Sequence[Mapping], *, option: str = "mapping: FILE.yaml"
+) -> str:
     """The words for a file that no mapping fits: what it has, what is known, and a mapping to begin with."""
     known = "\n".join(f"  {m.name}: {', '.join(m.match)}" for m in mappings)
     return (
         f"{name} is of an unknown kind. Its columns are:\n  {', '.join(header)}\n"
         f"Known mappings, and the columns that each looks for:\n{known}\n"
-        "Write a mapping in a .yaml file, name it with `mapping: FILE.yaml`, and begin with this:\n\n"
+        f"Write a mapping in a .yaml file, name it with `{option}`, and begin with this:\n\n"
         f"{template(header)}"
     )
 
