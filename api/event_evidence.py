@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import LiteralString
 
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from api.archived import Archive, beside, over
 from api.database import Connection, fetch_all
 from api.event_store import Event
+from schemas.archive_reader import Columns, join
 
 # Of a meter that keeps its `max_gap` a neighbour is never further away than that, and nothing else has to be read.
 _EVIDENCE: LiteralString = """
@@ -46,7 +49,11 @@ SELECT at, value, quality FROM (
 ) AS r ORDER BY at
 """
 _LOOK: LiteralString = "SELECT 4 * max_gap_ms * interval '1 millisecond' AS look FROM meter WHERE id = %(meter)s"
+_GAPS: LiteralString = """
+SELECT id, max_gap_ms * interval '1 millisecond' AS max_gap FROM meter WHERE id = ANY (%(meters)s)
+"""
 _MOST = 50
+_MICROSECOND = timedelta(microseconds=1)
 
 
 async def with_evidence(connection: Connection, events: Sequence[Event]) -> list[Event]:
@@ -58,7 +65,10 @@ async def with_evidence(connection: Connection, events: Sequence[Event]) -> list
     ]
     found = list(events)
     if gone:
-        for row in await fetch_all(connection, _EVIDENCE, {"events": Jsonb(gone)}):
+        async with beside(connection) as archive:
+            archived = await _near(connection, archive, [event for event in events if event.applied is None])
+            rows = await fetch_all(connection, *over(_EVIDENCE, {"events": Jsonb(gone)}, archived))
+        for row in rows:
             nth = row.pop("nth")
             found[nth] = replace(found[nth], **row)
     return found
@@ -70,13 +80,29 @@ async def readings_around(connection: Connection, event: Event) -> list[DictRow]
     At most 50 readings at either end, within four times the meter's `max_gap`; the middle of a long event is left out.
     """
     (row,) = await fetch_all(connection, _LOOK, {"meter": event.meter_id})
+    look = row["look"]
     named = [at for at in (event.before_at, event.at, event.until, event.after_at) if at is not None]
     values = {
         "meter": event.meter_id,
         "from_at": event.begins,
         "to_at": event.ends,
-        "look": row["look"],
+        "look": look,
         "most": _MOST,
         "named": named,
     }
-    return await fetch_all(connection, _AROUND, values)
+    head, tail = event.begins, event.ends + _MICROSECOND
+    async with beside(connection) as archive:
+        first = await archive.page([event.meter_id], head, min(tail, head + look + _MICROSECOND), limit=_MOST)
+        last = await archive.page([event.meter_id], max(head, event.ends - look), tail, limit=_MOST, is_last=True)
+        archived = join([first, last, await archive.at([(event.meter_id, at) for at in named])])
+        return await fetch_all(connection, *over(_AROUND, values, archived))
+
+
+async def _near(connection: Connection, archive: Archive, events: Sequence[Event]) -> Columns:
+    """What the archive has of the events' first and last readings, and of their neighbours."""
+    meters = sorted({event.meter_id for event in events})
+    gaps = {row["id"]: row["max_gap"] for row in await fetch_all(connection, _GAPS, {"meters": meters})}
+    before = [(e.meter_id, e.at - gaps[e.meter_id], e.at) for e in events]
+    after = [(e.meter_id, e.until + _MICROSECOND, e.until + gaps[e.meter_id] + _MICROSECOND) for e in events]
+    own = [(e.meter_id, at) for e in events for at in (e.at, e.until)]
+    return join([await archive.lasts(before), await archive.firsts(after), await archive.at(own)])

@@ -7,9 +7,11 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, LiteralString
 
+from psycopg.rows import DictRow
 from pydantic import ConfigDict, Field
 
 from api import event_store, site_store
+from api.archived import beside, over
 from api.database import Connection, fetch_one
 from api.event_store import Event
 from api.pending import lock_meters, note_pending
@@ -17,6 +19,7 @@ from api.periods import parse_instant
 from api.problems import ProblemError, bad_value
 from api.said import InstantText, Said, from_unix_ms, no_such, unix_ms
 from api.site_store import SiteRow
+from schemas.archive_reader import join
 from schemas.events import DECISIONS, OVERRULED_BY, Decision, EventKey, EventKind, EventState
 from schemas.topics import Key
 
@@ -141,7 +144,7 @@ async def set_aside(connection: Connection, site: SiteRow, finding: Finding) -> 
         number = site_store.only(await site_store.meters(connection, site, finding.meter), "meter")["number"]
         await lock_meters(connection, [number])
         # The event is called after its first reading, as those are that the rules find.
-        span = await fetch_one(connection, _READ_WITHIN, {"meter": number, "start": start, "end": end})
+        span = await _read_within(connection, number, start, end)
         if span is None or span["first"] is None:
             raise _conflict(f"meter {finding.meter} has no reading in that span, so there is nothing to set aside")
         values = {"meter": number, "kind": finding.kind, "at": span["first"], "until": span["last"]}
@@ -153,6 +156,14 @@ async def set_aside(connection: Connection, site: SiteRow, finding: Finding) -> 
         return await find_event(
             connection, site, str(EventKey(meter=finding.meter, kind=finding.kind, at_ms=unix_ms(span["first"])))
         )
+
+
+async def _read_within(connection: Connection, number: int, start: datetime, end: datetime) -> DictRow | None:
+    values = {"meter": number, "start": start, "end": end}
+    spans = [(number, start, end + timedelta(microseconds=1))]
+    async with beside(connection) as archive:
+        archived = join([await archive.firsts(spans), await archive.lasts(spans)])
+        return await fetch_one(connection, *over(_READ_WITHIN, values, archived))
 
 
 def _confirmed(event: Event, current: Decision, decision: Decision | None) -> Decision:

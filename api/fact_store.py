@@ -15,6 +15,7 @@ from typing import Any, LiteralString
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from api.archived import Archive, beside, unix_us
 from api.database import Connection, fetch_all
 from api.pending import lock_meters, note_pending
 from api.said import CLOCKS_DIFFER
@@ -22,13 +23,15 @@ from api.said import CLOCKS_DIFFER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactTable:
-    """The statements for one kind of fact."""
+    """The statements for one kind of fact. `tells_said`: its page tells what the meter itself said for the instant."""
 
     insert: LiteralString
     page: LiteralString
+    tells_said: bool
 
 
 EXCHANGES = FactTable(
+    tells_said=False,
     # Beside the version that counts now, nothing is written that says the same.
     insert="""
 INSERT INTO meter_exchange (meter_id, at, last_old, first_new, author, reason)
@@ -54,6 +57,7 @@ ORDER BY v.at DESC, v.meter_id DESC, v.id
 """,
 )
 MANUAL_READINGS = FactTable(
+    tells_said=True,
     insert="""
 INSERT INTO manual_reading (meter_id, at, value, author, reason)
 SELECT n.meter_id, n.at, n.value, n.author, n.reason
@@ -119,7 +123,25 @@ async def page(connection: Connection, table: FactTable, asked: AskedFacts) -> l
         "meter": after_meter,
         "limit": asked.limit + 1,
     }
-    return list(_by_fact(await fetch_all(connection, table.page, values)))
+    async with beside(connection) as archive:
+        rows = await fetch_all(connection, table.page, values)
+        if table.tells_said:
+            await _add_archived(archive, rows)
+    return list(_by_fact(rows))
+
+
+async def _add_archived(archive: Archive, rows: Sequence[DictRow]) -> None:
+    """What meters said for these instants, where it is archived."""
+    unsaid = {(row["meter_id"], row["at"]) for row in rows if row["said_value"] is None}
+    said = await archive.at(sorted(unsaid))
+    found = {
+        (meter, at): {"said_value": value, "said_quality": quality}
+        for meter, at, value, quality in zip(
+            *(getattr(said, name).tolist() for name in ("meter_id", "at", "value", "quality")), strict=True
+        )
+    }
+    for row in rows:
+        row.update(found.get((row["meter_id"], unix_us(row["at"])), {}))
 
 
 async def versions(connection: Connection, table: FactTable, meter_id: int, at: datetime) -> list[DictRow]:

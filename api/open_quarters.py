@@ -76,7 +76,7 @@ async def _sums(connection: Connection, meters: Sequence[int], *, since_ms: int,
     for look in _LOOKS_MS:
         try:
             raw = await open_readings.read_raw(connection, asked.numbers, from_ms=since_ms - look, to_ms=known_to)
-        except psycopg.errors.QueryCanceled:
+        except (psycopg.errors.QueryCanceled, TimeoutError):
             # Too many readings lie there, of others perhaps. What has been seen already must do.
             break
         exact, missed = await run_in_threadpool(_compute, asked, raw, since_ms=since_ms, known_to=known_to)

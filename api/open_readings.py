@@ -5,6 +5,7 @@ Readings and facts are those that `collector.rollup_store` reads, of some meters
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from datetime import UTC, datetime, timedelta
 from typing import LiteralString
 
 import numpy as np
+from psycopg.rows import DictRow
 
 from api import said
+from api.archived import beside, over, unix_us
 from api.binary_rows import copy_rows, row_type, unix_ms
 from api.database import Connection, fetch_all, fetch_one
 from collector.metering.neighbourhood import CHAIN_KINDS
 from collector.metering.tables import Exchange, Facts, Ints, KindCode, MeterRules, ReadingTable, Told, make_rules
+from schemas.archive_reader import Columns
 from schemas.events import Decision, EventKind
 
 _PATIENCE_MS = 2_000
@@ -44,6 +48,10 @@ COPY (
     UNION ALL SELECT meter_id, at, value, 3::int2 FROM given
     ORDER BY meter_id, at
 ) TO STDOUT (FORMAT binary)
+"""
+_GIVEN: LiteralString = """
+SELECT meter_id, at FROM current_manual_reading
+WHERE meter_id = ANY (%(meters)s) AND at >= %(start)s AND at < %(end)s
 """
 _ROW = row_type(meter_id="i4", at="i8", value="f8", quality="i2")
 _EXCHANGES: LiteralString = """
@@ -82,6 +90,19 @@ CROSS JOIN LATERAL (
      WHERE meter_id = m.id AND at < %(end)s ORDER BY at DESC LIMIT 1)
 ) AS r
 ORDER BY m.id, r.at DESC, r.quality = 3 DESC
+"""
+# Where that looks for readings of meters, as far as they may be archived.
+_LAST_SPANS: LiteralString = """
+SELECT id, began, least(began + interval '15 minutes 0.000001 seconds', %(end)s::timestamptz) AS ends
+FROM (
+    SELECT m.id, coalesce(
+        (SELECT quarter FROM consumption AS c
+         WHERE c.meter_id = m.id AND c.quarter < %(end)s AND c.quarter > %(end)s - interval '400 days'
+         ORDER BY quarter DESC LIMIT 1),
+        (SELECT first_at FROM rolled_meter AS s WHERE s.meter_id = m.id)) AS began
+    FROM unnest(%(meters)s::int[]) AS m (id)
+) AS last
+WHERE began < (SELECT archived_to FROM archive_progress)
 """
 
 
@@ -145,20 +166,47 @@ async def read_meters(connection: Connection, numbers: Sequence[int]) -> OpenMet
 
 
 async def read_raw(connection: Connection, numbers: Sequence[int], *, from_ms: int, to_ms: int) -> Raw:
-    """What is known of these meters in [from_ms, to_ms). Raises QueryCanceled where that takes too long."""
+    """What is known of these meters in [from_ms, to_ms). Raises QueryCanceled or TimeoutError where it takes long."""
     values = {"meters": list(numbers), "start": _instant(from_ms), "end": _instant(to_ms), "kinds": list(CHAIN_KINDS)}
     facts = await read_facts(connection, numbers, from_ms=from_ms, to_ms=to_ms)
     judged = frozenset(row["meter_id"] for row in await fetch_all(connection, _JUDGED, values))
-    async with connection.transaction():
+    async with beside(connection) as archive:
         await connection.execute(_PATIENCE, [f"{_PATIENCE_MS}ms"])
         rows = await copy_rows(connection, _READINGS, values, _ROW)
+        async with asyncio.timeout(_PATIENCE_MS / 1000):
+            archived = await archive.page(numbers, _instant(from_ms), _instant(to_ms))
+        given = await fetch_all(connection, _GIVEN, values) if len(archived) else []
     readings = ReadingTable(
         meter=rows["meter_id"].astype(np.int64),
         at=unix_ms(rows["at"]),
         value=rows["value"].astype(np.float64),
         quality=rows["quality"].astype(np.int16),
     )
+    if len(archived):
+        readings = _together(readings, _without(archived, given))
     return Raw(from_ms=from_ms, readings=readings, facts=facts, judged=judged)
+
+
+def _without(archived: Columns, given: Sequence[DictRow]) -> ReadingTable:
+    """Archived readings, less those in whose place a person gave another."""
+    corrected = {(row["meter_id"], unix_us(row["at"])) for row in given}
+    is_own = np.ones(len(archived), dtype=np.bool_)
+    for row in np.flatnonzero(np.isin(archived.at, [at for _, at in corrected])).tolist():
+        is_own[row] = (int(archived.meter_id[row]), int(archived.at[row])) not in corrected
+    own = archived.select(is_own)
+    return ReadingTable(
+        meter=own.meter_id.astype(np.int64), at=own.at // 1000, value=own.value, quality=own.quality.astype(np.int16)
+    )
+
+
+def _together(one: ReadingTable, other: ReadingTable) -> ReadingTable:
+    both = ReadingTable(
+        **{
+            name: np.concatenate((getattr(one, name), getattr(other, name)))
+            for name in ReadingTable.__dataclass_fields__
+        }
+    )
+    return both.select(np.lexsort((both.at, both.meter)))
 
 
 async def read_facts(connection: Connection, numbers: Sequence[int], *, from_ms: int, to_ms: int) -> Facts:
@@ -184,7 +232,10 @@ async def read_facts(connection: Connection, numbers: Sequence[int], *, from_ms:
 
 async def last_before(connection: Connection, numbers: Sequence[int], before_ms: int) -> ReadingTable:
     """The last reading before an instant, of those of these meters that have one."""
-    rows = await fetch_all(connection, _LAST, {"meters": list(numbers), "end": _instant(before_ms)})
+    values = {"meters": list(numbers), "end": _instant(before_ms)}
+    async with beside(connection) as archive:
+        spans = [(row["id"], row["began"], row["ends"]) for row in await fetch_all(connection, _LAST_SPANS, values)]
+        rows = await fetch_all(connection, *over(_LAST, values, await archive.lasts(spans)))
     return ReadingTable(
         meter=np.array([row["id"] for row in rows], dtype=np.int64),
         at=np.array([said.unix_ms(row["at"]) for row in rows], dtype=np.int64),

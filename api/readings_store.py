@@ -8,6 +8,7 @@ from typing import LiteralString
 
 from psycopg.rows import DictRow
 
+from api.archived import beside, over
 from api.database import Connection, fetch_all
 from schemas.resources import Quality
 
@@ -59,6 +60,22 @@ CROSS JOIN LATERAL (
 ) AS r
 """
 
+# The spans that these two look at, as far as they may be archived.
+_SINCE_SPANS: LiteralString = """
+SELECT m.meter_id, now() - %(minutes)s * interval '1 minute' AS start, now() AS end
+FROM unnest(%(meters)s::int[]) AS m (meter_id)
+WHERE now() - %(minutes)s * interval '1 minute' < (SELECT archived_to FROM archive_progress)
+"""
+_ROLLED_UP_SPANS: LiteralString = """
+SELECT m.meter_id, last.quarter AS start, last.quarter + interval '15 minutes 0.000001 seconds' AS end
+FROM unnest(%(meters)s::int[]) AS m (meter_id)
+CROSS JOIN LATERAL (
+    SELECT quarter FROM consumption AS c
+    WHERE c.meter_id = m.meter_id AND c.quarter > now() - interval '30 days'
+    ORDER BY quarter DESC LIMIT 1
+) AS last
+WHERE last.quarter < (SELECT archived_to FROM archive_progress)
+"""
 # Only what is newer than what the meter said last.
 _LATEST_MANUAL: LiteralString = """
 SELECT DISTINCT ON (meter_id) meter_id, at, value, 3 AS quality, extract(epoch FROM now() - at) AS age_s
@@ -94,7 +111,9 @@ async def readings(
         "after_meter": after_meter,
         "limit": limit,
     }
-    return await fetch_all(connection, _READINGS, values)
+    async with beside(connection) as archive:
+        archived = await archive.page(meters, start, end, after=after, limit=limit)
+        return await fetch_all(connection, *over(_READINGS, values, archived))
 
 
 async def latest_readings(connection: Connection, meters: Sequence[int]) -> Mapping[int, DictRow]:
@@ -104,16 +123,24 @@ async def latest_readings(connection: Connection, meters: Sequence[int]) -> Mapp
     quarter in which the roll-up last saw a meter, and for those that it never saw the last two hours.
     """
     found: dict[int, DictRow] = {}
-    for statement, minutes in (
-        (_LATEST_SINCE, 1),
-        (_LATEST_SINCE, 15),
-        (_LATEST_ROLLED_UP, None),
-        (_LATEST_SINCE, 120),
-    ):
-        silent = [meter for meter in meters if meter not in found]
-        if silent:
-            rows = await fetch_all(connection, statement, {"meters": silent, "minutes": minutes})
-            found |= {row["meter_id"]: row for row in rows}
+    async with beside(connection) as archive:
+        for statement, minutes in (
+            (_LATEST_SINCE, 1),
+            (_LATEST_SINCE, 15),
+            (_LATEST_ROLLED_UP, None),
+            (_LATEST_SINCE, 120),
+        ):
+            silent = [meter for meter in meters if meter not in found]
+            if silent:
+                values = {"meters": silent, "minutes": minutes}
+                spans = [
+                    (row["meter_id"], row["start"], row["end"])
+                    for row in await fetch_all(
+                        connection, _ROLLED_UP_SPANS if minutes is None else _SINCE_SPANS, values
+                    )
+                ]
+                rows = await fetch_all(connection, *over(statement, values, await archive.lasts(spans)))
+                found |= {row["meter_id"]: row for row in rows}
     for row in await fetch_all(connection, _LATEST_MANUAL, {"meters": list(meters)}):
         known = found.get(row["meter_id"])
         if known is None or known["at"] <= row["at"]:

@@ -144,7 +144,10 @@ WHERE m.site_id = %(site)s
        OR EXISTS (SELECT FROM meter_exchange AS x WHERE x.meter_id = m.id)
        OR EXISTS (SELECT FROM manual_reading AS h WHERE h.meter_id = m.id)
        OR EXISTS (SELECT FROM reading AS r WHERE r.meter_id = m.id
-                  AND r.at >= coalesce((SELECT computed_to FROM rollup_progress), '-infinity')))
+                  AND r.at >= coalesce((SELECT computed_to FROM rollup_progress), '-infinity'))
+       -- an archived reading was rolled up before; where that is forgotten, any of the site's may be this meter's
+       OR EXISTS (SELECT FROM archive_file AS f WHERE f.site_id = m.site_id AND f.restored_at IS NULL
+                  AND (SELECT computed_to FROM rollup_progress) IS NULL))
 ORDER BY m.key
 """
 CHANGED_RULES: LiteralString = """

@@ -34,7 +34,8 @@ def backfill(
 ) -> Backfilled:
     """Write all messages; what is there already is a no-op. `report` hears how many readings each batch brought.
 
-    The site model must not change meanwhile. Raises what the database says; what is committed by then stays.
+    The site model must not change meanwhile. Raises what the database says, and ArchiveError where old readings
+    can't be looked up in the archive; what is committed by then stays.
     """
     counts: Counter[str] = Counter()
     with connect(database_url, role="backfill") as connection:
@@ -43,7 +44,7 @@ def backfill(
         def write(pending: list[Decoded], readings: int) -> None:
             now_ms = time.time_ns() // 1_000_000
             batch = assemble(pending, index, now_ms=now_ms, future_tolerance_ms=future_tolerance_ms)
-            written = write_batch(connection, batch, model_version=index.version)
+            written = write_batch(connection, batch, model_version=index.version, needs_archive=True)
             counts.update(stored=written.stored, repeated=written.repeated, quarantined=written.quarantined.total())
             report(readings)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import LiteralString
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from collector.metering.neighbourhood import Stretch
 
@@ -17,6 +19,31 @@ _PENDING: LiteralString = """
     FROM pending ORDER BY meter_id, from_at LIMIT %s
 """
 _DROP_PENDING: LiteralString = "DELETE FROM pending WHERE id = ANY(%s)"
+
+
+def by_day(meter_id: NDArray[np.int32], at_ms: NDArray[np.int64]) -> tuple[list[int], list[int], list[int]]:
+    """Meter, first and last instant of each meter's readings of each day (UTC), so that far ones stay apart."""
+    return _spans(meter_id, at_ms, most_ms=_DAY_MS)
+
+
+def by_week(meter_id: NDArray[np.int32], at_ms: NDArray[np.int64]) -> tuple[list[int], list[int], list[int]]:
+    """The same of each week, but apart where nothing was said for a day: what `merge_notes` would join.
+
+    Years of history leave a seventh of the notes so.
+    """
+    return _spans(meter_id, at_ms, most_ms=LONGEST_STRETCH_MS)
+
+
+def _spans(
+    meter_id: NDArray[np.int32], at_ms: NDArray[np.int64], *, most_ms: int
+) -> tuple[list[int], list[int], list[int]]:
+    order = np.lexsort((at_ms, meter_id))
+    meter_id, at_ms = meter_id[order], at_ms[order]
+    span = at_ms // most_ms
+    is_apart = (meter_id[1:] != meter_id[:-1]) | (span[1:] != span[:-1]) | (np.diff(at_ms) > _DAY_MS)
+    begins = np.flatnonzero(np.r_[True, is_apart])
+    ends = np.r_[begins[1:], len(at_ms)] - 1
+    return meter_id[begins].tolist(), at_ms[begins].tolist(), at_ms[ends].tolist()
 
 
 def take_pending(cursor: psycopg.Cursor) -> list[tuple[int, int, int]]:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
 
+from collector.archived import try_enter
 from collector.metering.tables import ReadingTable
 from collector.rollup_store import read_readings
 
@@ -22,7 +23,7 @@ class Prefetch:
         self._connection: psycopg.Connection | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
         self._span: tuple[int, int] | None = None
-        self._slice: Future[ReadingTable] | None = None
+        self._slice: Future[ReadingTable | None] | None = None
 
     def fetch(self, from_ms: int, to_ms: int) -> None:
         """Begin to read [from_ms, to_ms)."""
@@ -30,7 +31,7 @@ class Prefetch:
         self._slice = self._pool.submit(self._read, from_ms, to_ms)
 
     def take(self, from_ms: int, to_ms: int) -> ReadingTable | None:
-        """The slice, if it is the one that was fetched. Raises what the database said."""
+        """The slice, if it is the one that was fetched. Raises what the database or the archive said."""
         fetched, self._slice = self._slice, None
         if fetched is None:
             return None
@@ -42,12 +43,14 @@ class Prefetch:
         self._pool.shutdown(cancel_futures=True)
         self._drop()
 
-    def _read(self, from_ms: int, to_ms: int) -> ReadingTable:
+    def _read(self, from_ms: int, to_ms: int) -> ReadingTable | None:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
-                return read_readings(cursor, from_ms, to_ms)
+                # Whoever takes the slice may hold the gate by then. Were we to wait for it behind somebody who waits
+                # for them, none of the three would ever go on.
+                return read_readings(cursor, from_ms, to_ms) if try_enter(cursor) else None
         except psycopg.Error:
             self._drop()
             raise

@@ -35,6 +35,7 @@ from collector.rollup_store import (
     reading_bounds,
     replace_events,
 )
+from schemas.archive_store import ArchiveError
 from schemas.quantities import QUARTER_MS
 
 _SLICE_READINGS = 2_000_000
@@ -43,6 +44,7 @@ _FIRST_SLICE_MS = 15_000
 _LONGEST_SLICE_MS = 30 * 86_400_000
 _BEFORE_MS = 120_000
 """How far before the first slice meters' last readings are looked for; of others it is found when they speak again."""
+_ARCHIVE_AWAY_MS = 60_000
 
 _METERS: LiteralString = """
     SELECT meter_id, (extract(epoch FROM first_at) * 1000)::int8, (extract(epoch FROM rough_from) * 1000)::int8
@@ -83,7 +85,10 @@ _NOTHING = Step(computed_to_ms=0, followed_to_ms=0, readings=0, quarters=0, reco
 
 
 class RollUp:
-    """Step after step; `target` is where results go. What it remembers serves only to be fast."""
+    """Step after step; `target` is where results go. What it remembers serves only to be fast.
+
+    `problem` says why late readings are not computed now; None when they are.
+    """
 
     def __init__(self, *, target: Target = LIVE, prefetch: Prefetch | None = None) -> None:
         self._target = target
@@ -91,21 +96,32 @@ class RollUp:
         self._follower: Follower | None = None
         self._state: tuple[int, int] | None = None
         self._slice_ms = _FIRST_SLICE_MS
+        self._late_from_ms = 0
+        self.problem: str | None = None
 
     def step(self, connection: psycopg.Connection, *, due_ms: int) -> Step:
         """Complete what ended by `due_ms` (a slice at most), and compute again what is pending (some at most).
 
         `due_ms` is Unix milliseconds: the present less the grace that readings get to arrive, of which LOOK_MS are
-        used to look beyond a quarter's end.
+        used to look beyond a quarter's end. Raises ArchiveError where the archive is needed and can't be read; for the
+        next minute steps then do without late readings.
         """
         close(connection, due_ms + LOOK_MS)
+        leaves_late = due_ms < self._late_from_ms
         try:
             with connection.transaction(), connection.cursor() as cursor:
-                return self._step(cursor) if has_turn(cursor) else _NOTHING
-        except BaseException:
+                step = self._step(cursor, leaves_late=leaves_late) if has_turn(cursor) else _NOTHING
+        except BaseException as error:
             # What was remembered may not have been committed.
             self._follower = None
+            if isinstance(error, ArchiveError):
+                # Late readings wait for the archive, and nothing new waits for them.
+                self._late_from_ms = due_ms + _ARCHIVE_AWAY_MS
+                self.problem = f"late readings wait to be computed: {error}"
             raise
+        if not leaves_late:
+            self.problem = None
+        return step
 
     def catch_up(self, cursor: psycopg.Cursor) -> Progress:
         """Do all that is due, and bring the complete quarters to all that is known; whoever calls has the turn.
@@ -127,14 +143,14 @@ class RollUp:
             if complete > follower.computed_to or follower.followed_to == progress.closed_to:
                 self._complete(cursor, follower, max(complete, follower.computed_to))
 
-    def _step(self, cursor: psycopg.Cursor) -> Step:
+    def _step(self, cursor: psycopg.Cursor, *, leaves_late: bool = False) -> Step:
         progress = read_progress(cursor)
         follower = self._load(cursor, progress)
         if follower is None:
             return _NOTHING
         readings = self._follow_slice(cursor, follower, progress.closed_to)
         quarters, recomputed = 0, 0
-        if follower.followed_to == progress.closed_to:
+        if follower.followed_to == progress.closed_to and not leaves_late:
             recomputed, quarters = self._recompute_pending(cursor, follower)
         complete = floor_quarter(follower.followed_to - LOOK_MS)
         if complete > follower.computed_to:

@@ -11,6 +11,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
+from collector.archived import enter, read_archived
 from collector.binary_copy import CONSUMPTION_TYPES, decode_array, encode_rows
 from collector.metering.neighbourhood import CHAIN_KINDS
 from collector.metering.sums import QuarterTable
@@ -43,10 +44,15 @@ _READINGS: LiteralString = """
     FROM reading WHERE at >= to_timestamp(%(from)s / 1000.0) AND at < to_timestamp(%(to)s / 1000.0)
 """
 _OF_METERS: LiteralString = " AND meter_id = ANY(%(meters)s)"
+# Of an archived file, what its part of the span comes to.
 _COUNT: LiteralString = """
-    SELECT count(*) FROM (
-        SELECT FROM reading WHERE at >= to_timestamp(%s / 1000.0) AND at < to_timestamp(%s / 1000.0) LIMIT %s
-    ) AS r
+    SELECT (SELECT count(*) FROM (
+                SELECT FROM reading WHERE at >= span.first AND at < span.last LIMIT %(most)s) AS r)
+         + (SELECT coalesce(sum(ceil(readings * extract(epoch FROM least(last_at, span.last)
+                                                                    - greatest(first_at, span.first))
+                                     / greatest(extract(epoch FROM last_at - first_at), 0.001))), 0)
+            FROM archive_file WHERE restored_at IS NULL AND last_at >= span.first AND first_at < span.last)
+    FROM (SELECT to_timestamp(%(from)s / 1000.0) AS first, to_timestamp(%(to)s / 1000.0) AS last) AS span
 """
 _MANUAL: LiteralString = """
     SELECT meter_id, (extract(epoch FROM at) * 1000)::int8, value FROM current_manual_reading
@@ -98,7 +104,10 @@ _PUT_EVENT: LiteralString = """
 _BOUNDS: LiteralString = """
     SELECT (extract(epoch FROM least(r.first, m.first, e.first)) * 1000)::int8,
            (extract(epoch FROM r.last) * 1000)::int8
-    FROM (SELECT min(at) AS first, max(at) AS last FROM reading) AS r,
+    FROM (SELECT min(first) AS first, max(last) AS last FROM (
+              SELECT min(at) AS first, max(at) AS last FROM reading
+              UNION ALL SELECT min(first_at), max(last_at) FROM archive_file WHERE restored_at IS NULL) AS everywhere
+         ) AS r,
          (SELECT min(at) AS first FROM manual_reading) AS m,
          (SELECT min(at) AS first FROM meter_exchange WHERE last_old IS NOT NULL) AS e
 """
@@ -145,10 +154,12 @@ def read_rules(cursor: psycopg.Cursor) -> MeterRules:
 
 
 def read_readings(cursor: psycopg.Cursor, from_ms: int, to_ms: int, meter_ids: Ints | None = None) -> ReadingTable:
-    """Readings with from_ms ≤ at < to_ms, of all meters or of some, sorted by meter and instant.
+    """Readings with from_ms ≤ at < to_ms, of all meters or of some, sorted by meter and instant, archived ones too.
 
-    Those that a person gave stand among them, in place of what the meter said for the same instant.
+    Those that a person gave stand among them, in place of what the meter said for the same instant. Until the
+    transaction ends none of them moves into the archive or out of it. Raises ArchiveError where it can't be read.
     """
+    enter(cursor)
     values = {"from": from_ms, "to": to_ms, "meters": None if meter_ids is None else meter_ids.tolist()}
     statement = _READINGS if meter_ids is None else _READINGS + _OF_METERS
     cursor.execute(statement, values, binary=True)
@@ -158,6 +169,12 @@ def read_readings(cursor: psycopg.Cursor, from_ms: int, to_ms: int, meter_ids: I
         decode_array(kind, column) for kind, column in zip(("int8", "timestamptz", "float8"), columns, strict=True)
     )
     meter, quality = packed >> 16, (packed & 0xFFFF) - 0x8000
+    archived = read_archived(cursor, from_ms, to_ms, meter_ids)
+    if archived:
+        meter = np.concatenate([meter, *(part.meter_id for part in archived)])
+        at = np.concatenate([at, *(part.at // 1000 for part in archived)])
+        value = np.concatenate([value, *(part.value for part in archived)])
+        quality = np.concatenate([quality, *(part.quality for part in archived)])
     manual = cursor.execute(_MANUAL, values).fetchall()
     if manual:
         given = {(row[0], row[1]) for row in manual}
@@ -178,9 +195,9 @@ def read_readings(cursor: psycopg.Cursor, from_ms: int, to_ms: int, meter_ids: I
 
 
 def count_readings(cursor: psycopg.Cursor, from_ms: int, to_ms: int, most: int) -> int:
-    """How many readings lie in [from_ms, to_ms), or `most`."""
-    row = cursor.execute(_COUNT, [from_ms, to_ms, most]).fetchone()
-    return int(row[0]) if row else 0
+    """How many readings lie in [from_ms, to_ms), or `most`; of archived ones about."""
+    row = cursor.execute(_COUNT, {"from": from_ms, "to": to_ms, "most": most}).fetchone()
+    return min(int(row[0]), most) if row else 0
 
 
 def read_facts(cursor: psycopg.Cursor, from_ms: int, to_ms: int, meter_ids: Ints | None = None) -> Facts:
@@ -217,6 +234,7 @@ def read_chain_events(
 
 def reading_bounds(cursor: psycopg.Cursor) -> tuple[int, int] | None:
     """Instants of the oldest and the newest reading, exchanges among the old ones; None when there is none."""
+    enter(cursor)
     oldest, newest = cursor.execute(_BOUNDS).fetchone() or (None, None)
     if oldest is None:
         return None

@@ -11,3 +11,7 @@ ARCHIVE_GATE = 0x41464B_04
 
 Whoever needs it and the roll-up's gate takes this one first.
 """
+ARCHIVE_TURN = 0x41464B_05
+"""Held by the session of whoever moves readings into the archive or out of it: one at a time."""
+IMPORT_TURN = 0x41464B_06
+"""With a number made of its epoch: held by the session of whoever imports a file, one process a file."""

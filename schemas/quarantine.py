@@ -22,3 +22,4 @@ class Reason(StrEnum):
     CONFLICT = "another value for the same instant"
     UNKNOWN_LINE = "unknown line or product"
     UNSTORABLE = "refused by the database"
+    ARCHIVE_AWAY = "archive away"

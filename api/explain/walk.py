@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 from psycopg.rows import DictRow
 
 from api import consumption_store, event_store, readings_store, site_store
+from api.archived import beside, over
 from api.attribution.answers import QUARTER, PartsBy, cuts
 from api.attribution.balances import amount_answer, share_answer
 from api.attribution.loader import attribute_buckets
@@ -24,11 +25,13 @@ from api.indicators.flows import Amount
 from api.indicators.pressures import Indicator
 from api.problems import bad_value
 from api.site_store import SiteRow
+from schemas.archive_reader import join
 from schemas.quantities import QUARTER_MS
 
 MOST_DAYS = 800
 MOST_READINGS = 200
 _MOST_EVENTS = 50
+_DAY, _MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A bounded span, as the table's key begins with time. Further away than a day, a reading tells nothing of a quarter.
 _NEIGHBOURS: LiteralString = """
@@ -205,7 +208,7 @@ def _chosen_quarter(quarters: Sequence[QuarterAnswer], asked: Asked) -> datetime
 async def _readings(connection: Connection, way: _Way, at: datetime) -> dict[str, Any]:
     number = way.meter["number"]
     end = at + QUARTER
-    near = await fetch_one(connection, _NEIGHBOURS, {"meter": number, "start": at, "end": end}) or {}
+    near = await _neighbours(connection, number, at, end)
     first, last = near.get("before") or at, near.get("after") or end
     rows = await readings_store.readings(
         connection, [number], start=first, end=last + timedelta(microseconds=1), after=None, limit=100_000
@@ -213,7 +216,7 @@ async def _readings(connection: Connection, way: _Way, at: datetime) -> dict[str
     kept = rows if len(rows) <= MOST_READINGS else [*rows[: MOST_READINGS // 2], *rows[-MOST_READINGS // 2 :]]
     asked = event_store.Asked(meters=[number], start=first, end=last + timedelta(microseconds=1))
     events = await event_store.events(connection, asked, after=None, limit=_MOST_EVENTS)
-    note = None if rows else "no raw readings of this time are in the database: they were never stored, or are archived"
+    note = None if rows else "no raw readings of this time are stored, in the database or in the archive"
     return {
         "readings": [
             ReadingAnswer(
@@ -228,6 +231,14 @@ async def _readings(connection: Connection, way: _Way, at: datetime) -> dict[str
         "events": [event_answer(event, way.site) for event in await with_evidence(connection, events)],
         "note": note,
     }
+
+
+async def _neighbours(connection: Connection, number: int, start: datetime, end: datetime) -> DictRow:
+    values = {"meter": number, "start": start, "end": end}
+    async with beside(connection) as archive:
+        before = await archive.lasts([(number, start - _DAY + _MICROSECOND, start + _MICROSECOND)])
+        after = await archive.firsts([(number, end, end + _DAY)])
+        return await fetch_one(connection, *over(_NEIGHBOURS, values, join([before, after]))) or {}
 
 
 async def _taken_off(connection: Connection, way: _Way, at: datetime) -> list[TakenOff]:

@@ -24,6 +24,7 @@ from api.turns import connect
 from collector.backfill import backfill
 from collector.rollup_runner import roll_up_all
 from collector.settings import RollupSettings
+from deploy.archive_place import remove_default_archive
 from deploy.commands.token import create_token
 from deploy.demo import DATABASE
 from deploy.demo.client import Client
@@ -83,6 +84,7 @@ def run_demo(scenario: Scenario, options: Options, *, say: Callable[[str], None]
     with ExitStack() as cleanup:
         servers = cleanup.enter_context(_servers(options.data_dir, say))
         database_url = _fresh_database(servers.database_url)
+        remove_default_archive(database_url, options.data_dir)
         with psycopg.connect(database_url) as connection:
             apply_site_model(connection, scenario.model)
         record_exchanges(database_url, scenario.exchanges)

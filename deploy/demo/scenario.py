@@ -10,11 +10,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from deploy.demo.history import CADENCE_MS, History
-from edge.mapping import load_mapping
 from edge.measurement_files import read_measurements
 from edge.simulation.faults import CLOCK_AHEAD_MS, SKEWED_AGENT, Exchange, FaultyWorkshop, Planted
 from edge.simulation.truth import Truth, true_co2_state, true_states
 from edge.simulation.workshop import DriverValue, Workshop, build_workshop
+from schemas.mapping import load_mapping
 from schemas.site import Agent, Meter, Organisation, Site, SiteModel
 
 

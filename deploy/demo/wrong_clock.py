@@ -15,7 +15,7 @@ def main(config: str, ahead_ms: str) -> int:
     from edge.configuration import load_configuration
 
     configuration = load_configuration(Path(config), environment_with_stack())
-    configure_logs()
+    configure_logs("edge")
     ahead = int(ahead_ms)
     return run(configuration, until_stored=False, now_ms=lambda: time.time_ns() // 1_000_000 + ahead)
 

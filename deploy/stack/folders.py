@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import platformdirs
 
@@ -69,6 +70,10 @@ class DataFolder:
     def logs(self) -> Path:
         """The folder of both servers' logs."""
         return self.path / "log"
+
+    def archive(self, database: str) -> Path:
+        """The folder of a database's archive, where nobody chose another."""
+        return self.path / "archive" / quote(database, safe="")
 
     def exists(self) -> bool:
         """Whether this is a stack's data folder, told by its marker file."""

@@ -3,7 +3,9 @@
 -- frozen_to and archived_to move alone, behind the roll-up's gate; version counts every change of what the archive holds.
 CREATE TABLE archive_progress (
     only_row    bool PRIMARY KEY DEFAULT true CHECK (only_row),
-    -- a folder or an S3-compatible store; none: nothing was ever archived
+    -- whose archive it is, in the marker at its root, too; none: nothing was ever archived
+    id          uuid,
+    -- a folder or an S3-compatible store, without credentials
     url         text,
     -- a reading older than this leaves a row in archive_late: what holds it is being copied, or was
     frozen_to   timestamptz,
@@ -26,6 +28,9 @@ CREATE TABLE archive_file (
     bytes           bigint NOT NULL,
     -- of the file's bytes
     sha256          bytea NOT NULL,
+    -- of its footer, which nothing else guards; looked at whenever the file is opened
+    footer_sha256   bytea NOT NULL,
+    manifest_bytes  bigint NOT NULL DEFAULT 0,
     archived_at     timestamptz NOT NULL DEFAULT now(),
     verified_at     timestamptz NOT NULL DEFAULT now(),
     restored_at     timestamptz,
@@ -36,6 +41,14 @@ CREATE TABLE archive_file (
 CREATE INDEX ON archive_file (site_id, last_at) WHERE restored_at IS NULL;
 CREATE INDEX ON archive_file (last_at) WHERE restored_at IS NULL;
 
+-- Files that do not count: those being written, and those whose readings stand elsewhere by now (in the table again, or
+-- in a file that many were merged into). A row is committed before its file is begun, so none is ever forgotten.
+CREATE TABLE archive_leftover (
+    path            text PRIMARY KEY,
+    remove_after    timestamptz NOT NULL DEFAULT now()
+);
+
+-- What was written into a frozen span, a row a meter and day. It matters only to whoever is copying that span.
 CREATE TABLE archive_late (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     meter_id    int NOT NULL,
