@@ -21,9 +21,6 @@ from psycopg import sql
 from deploy.stack import on_database
 from schemas.errors import AfkoblingError
 
-# Before anybody imports them: what tests share says in full what it found.
-pytest.register_assert_rewrite("tests.chaos.plant", "tests.e2e.processes")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:

@@ -23,8 +23,11 @@ from deploy.stack.processes import (
 from deploy.stack.runtime import Place
 
 
-def render_settings(*, port: int, store: Path, log: Path) -> str:
-    """Mosquitto's configuration for one machine: loopback only, and therefore open to all on it. Pure."""
+def render_settings(*, port: int, store: Path, log: Path, persistence: bool = True) -> str:
+    """Mosquitto's configuration for one machine: loopback only, and therefore open to all on it. Pure.
+
+    Without `persistence` a restarted broker knows nothing of what it had acknowledged.
+    """
     return f"""\
 # Written by `afkobling stack up` at each start: changes here are lost.
 listener {port} {LOOPBACK}
@@ -32,7 +35,7 @@ listener {port} {LOOPBACK}
 allow_anonymous true
 
 # The agents keep what the collector has not confirmed: a loss between two saves is sent again.
-persistence true
+persistence {"true" if persistence else "false"}
 persistence_location {store}/
 autosave_interval 30
 persistent_client_expiration 14d
@@ -66,7 +69,7 @@ def process(folder: DataFolder) -> psutil.Process | None:
     return server_process("mosquitto", str(folder.broker_settings))
 
 
-def start(place: Place, *, port: int, timeout_s: float = 60) -> None:
+def start(place: Place, *, port: int, persistence: bool = True, timeout_s: float = 60) -> None:
     """Start the broker and wait until it answers, which includes reading its store.
 
     Raises StackTransientError with the end of its log when it does not come up.
@@ -74,7 +77,7 @@ def start(place: Place, *, port: int, timeout_s: float = 60) -> None:
     folder = place.folder
     log = folder.logs / "mosquitto.log"
     set_aside(log)
-    text = render_settings(port=port, store=folder.broker_store, log=log)
+    text = render_settings(port=port, store=folder.broker_store, log=log, persistence=persistence)
     folders.write_whole(folder.broker_settings, text)
     done = run(
         [place.runtime.mosquitto, "-d", "-c", folder.broker_settings],

@@ -33,8 +33,10 @@ def to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def up(data_dir: Path | None = None, *, report: Report = to_stderr) -> Endpoints:
+def up(data_dir: Path | None = None, *, persistence: bool = True, report: Report = to_stderr) -> Endpoints:
     """Bring up both servers, unless they are, and return their addresses.
+
+    `persistence`: whether a broker that is started here keeps over a restart what it has acknowledged.
 
     A server that the environment names is checked instead of started. After a kill or a restart of the machine the same
     call recovers, with the data and, unless something else took them, the ports of before.
@@ -63,7 +65,7 @@ def up(data_dir: Path | None = None, *, report: Report = to_stderr) -> Endpoints
         folders.prepare(folder, account)
         kept = _settled_ports(folder, report)
         database_url = given.database_url or _up_database(place, kept, report)
-        broker_url = given.broker_url or _up_broker(place, kept, report)
+        broker_url = given.broker_url or _up_broker(place, kept, report, persistence=persistence)
     return Endpoints(database_url=database_url, broker_url=broker_url)
 
 
@@ -135,15 +137,15 @@ def restart_database(data_dir: Path | None = None, *, report: Report = to_stderr
         _up_database(place, kept, report)
 
 
-def restart_broker(data_dir: Path | None = None, *, report: Report = to_stderr) -> None:
-    """Stop the embedded broker if it runs, and start it on the same port.
+def restart_broker(data_dir: Path | None = None, *, persistence: bool = True, report: Report = to_stderr) -> None:
+    """Stop the embedded broker if it runs, and start it on the same port, with or without its store.
 
     Raises StackTransientError when the stack was never up, or something else holds the port.
     """
     with _restarting(data_dir, report) as (place, kept):
         mosquitto.stop(place.folder)
         _require_free(kept.broker)
-        _up_broker(place, kept, report)
+        _up_broker(place, kept, report, persistence=persistence)
 
 
 def _settled_ports(folder: DataFolder, report: Report) -> Ports:
@@ -175,13 +177,13 @@ def _up_database(place: Place, kept: Ports, report: Report) -> str:
     return postgres.url(place.folder, port)
 
 
-def _up_broker(place: Place, kept: Ports, report: Report) -> str:
+def _up_broker(place: Place, kept: Ports, report: Report, *, persistence: bool) -> str:
     port = kept.broker
     if _runs(mosquitto.process(place.folder)):
         mosquitto.wait_ready(place.folder, port)
         report(f"Mosquitto is running on port {port}")
     else:
-        mosquitto.start(place, port=port)
+        mosquitto.start(place, port=port, persistence=persistence)
         report(f"Started Mosquitto on port {port}")
     return mosquitto.url(port)
 

@@ -22,12 +22,12 @@ from collector.collector import Collector
 from collector.rebuild import rebuild
 from collector.rollup import RollUp, roll_up_once
 from collector.settings import CollectorSettings
+from deploy.chaos.processes import wait_for
 from deploy.commands.token import create_token
 from schemas.site import SiteModel
 from schemas.topics import Kind
 from tests.cases.agent import WAIT_S, Agent, connected_agent
 from tests.cases.case import Case, address_of
-from tests.e2e.processes import wait_for
 
 _DERIVED: tuple[LiteralString, ...] = (
     "SELECT * FROM consumption ORDER BY meter_id, quarter",

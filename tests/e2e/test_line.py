@@ -24,8 +24,8 @@ import psycopg
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from deploy.chaos.processes import DEADLINE_S, Processes, wait_for
 from schemas.topics import AgentAddress, Kind
-from tests.e2e.processes import DEADLINE_S, Processes, wait_for
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
@@ -150,7 +150,7 @@ def processes(tmp_path: Path, database_url: str, broker_url: str, organisation: 
         "AFKOBLING_COLLECTOR_ID": organisation,
         "AFKOBLING_SHARE_GROUP": organisation,
     }
-    with Processes(tmp_path, environment) as processes:
+    with Processes(tmp_path, environment, tell=print) as processes:
         yield processes
 
 

@@ -51,22 +51,22 @@ class _Link:
 class Proxy:
     """Forwards to a target, in a thread of its own, from `start` to `stop`.
 
-    `cut` and `stall` last until `heal`; what is said here holds for both directions.
+    All but a single `cut` last until `heal`; what is said here holds for both directions. `hits` tells whether anything
+    came of it.
     """
 
     def __init__(self, name: str, host: str, port: int) -> None:
         self.name = name
         self.port = 0
-        self.forwarded = 0
-        """Bytes, both ways."""
-        self.cuts = 0
-        """Connections that were reset."""
+        self.hits = 0
+        """Connections that were reset, refused or made dead here, and pieces of what was said that had to wait."""
         self._target = (host, port)
         self._links: set[_Link] = set()
         self._ghosts: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_refusing = False
         self._left: int | None = None
+        self._delay_s = 0.0
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {name}", daemon=True)
@@ -107,6 +107,10 @@ class Proxy:
         """Forward nothing, and tell nobody."""
         self._call(self._stall())
 
+    def delay(self, seconds: float) -> None:
+        """Each piece of what is said takes so much longer; the next waits behind it."""
+        self._call(self._set_delay(seconds))
+
     def heal(self) -> None:
         """Forward again, also what was held back, accept again, and tell the servers of vanished clients."""
         self._call(self._heal())
@@ -140,13 +144,13 @@ class Proxy:
         for link in list(self._links):
             self._links.discard(link)
             self._haunt(link.server)
-            self.cuts += 1
+            self.hits += 1
             _reset(link.client)
 
     async def _go_dead(self) -> None:
         for link in list(self._links):
             self._links.discard(link)
-            self.cuts += 1
+            self.hits += 1
             self._haunt(link.client)
             self._haunt(link.server)
 
@@ -159,20 +163,24 @@ class Proxy:
     async def _stall(self) -> None:
         self._flowing.clear()
 
+    async def _set_delay(self, seconds: float) -> None:
+        self._delay_s = seconds
+
     async def _heal(self) -> None:
         self._is_refusing = False
         self._left = None
+        self._delay_s = 0.0
         self._drop_ghosts()
         self._flowing.set()
 
     def _reset_all(self) -> None:
         for link in list(self._links):
+            self.hits += 1
             self._reset_link(link)
 
     def _reset_link(self, link: _Link) -> None:
         if link in self._links:
             self._links.discard(link)
-            self.cuts += 1
             _reset(link.client)
             _reset(link.server)
 
@@ -183,9 +191,9 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         await self._serve(reader, writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -195,6 +203,7 @@ class Proxy:
             _reset(writer)
             return
         if self._is_refusing:
+            self.hits += 1
             _reset(writer)
             _reset(server)
             return
@@ -219,7 +228,6 @@ class Proxy:
                 if self._left is not None:
                     self._left -= len(data)
                 sink.write(data)
-                self.forwarded += len(data)
                 await sink.drain()
             if await self._may_forward(link):
                 sink.write_eof()
@@ -227,7 +235,10 @@ class Proxy:
             self._reset_link(link)
 
     async def _may_forward(self, link: _Link) -> bool:
-        """Waits while stalled; False when the connection is gone by then."""
+        """Waits while stalled or delayed; False when the connection is gone by then."""
+        if self._delay_s or not self._flowing.is_set():
+            self.hits += 1
+            await asyncio.sleep(self._delay_s)
         await self._flowing.wait()
         return link in self._links
 
