@@ -78,7 +78,13 @@ async def adopt(
     # Only what is new is written.
     empty: dict[str, Any] = {name: [] for name in SiteModel.model_fields if name not in {"organisation", "site"}}
     await apply_checked_site_model(connection, whole.model_copy(update={**empty, "agents": agents, "meters": meters}))
-    wanted = Wanted(organisation=site.organisation, site=site.key, agent=agent, meters=[meter.id for meter in meters])
+    wanted = Wanted(
+        organisation=site.organisation,
+        site=site.key,
+        agent=agent,
+        meters=[meter.id for meter in meters],
+        because="the meters were adopted",
+    )
     return Adopted(meters=meters, is_new_agent=is_new_agent, replay=await request_replay(connection, wanted))
 
 

@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry
 from api import problems
 from api.auth import Gate
 from api.body_limit import BodyLimit
+from api.condition import Condition
 from api.database import make_pool
-from api.metrics import Meter
+from api.metrics import Meter, PoolUse
 from api.problems import Problem
 from api.remembered import Remembered
 from api.routes import (
@@ -37,6 +38,7 @@ from api.routes import (
     probes,
     production,
     quality,
+    quarantine,
     readings,
     replays,
     runs,
@@ -50,7 +52,7 @@ _PROBLEMS = {
     404: "Not there, or another organisation's",
     413: "The body is too large",
     422: "A value can't be taken as it is",
-    503: "The database is away or busy",
+    503: "The database is away or busy, or the archive can't be read",
 }
 
 
@@ -82,13 +84,16 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.registry = CollectorRegistry()
+    app.state.condition = Condition()
+    app.state.registry.register(app.state.condition)
+    app.state.registry.register(PoolUse(lambda: getattr(app.state, "pool", None)))
     problems.install(app)
     app.add_middleware(Remembered, most_bytes=settings.answers_mb * 1_000_000)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate)
     app.add_middleware(Meter, registry=app.state.registry)
-    # `page` comes last, so that nothing of it can stand before a resource; `replays` before `ledger`, whose entries of
-    # the quarantine are numbers at the same place.
+    # `page` comes last, so that nothing of it can stand before a resource; `replays` before `quarantine`, whose entries
+    # are numbers at the same place.
     for part in (
         probes,
         site,
@@ -109,6 +114,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         drivers,
         offers,
         replays,
+        quarantine,
         ledger,
         quality,
         alerts,

@@ -31,7 +31,7 @@ OPEN_FOLDER = "/web/"
 _FIND: LiteralString = """
 WITH found AS (
     SELECT token.id, organisation.id AS organisation_id, organisation.key AS organisation, scopes,
-           expires_at <= now() AS expired
+           token.name AS token, expires_at <= now() AS expired
     FROM token JOIN organisation ON organisation.id = token.organisation_id
     WHERE digest = %s
 ), touched AS (
@@ -52,10 +52,11 @@ class TokenScope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The program behind a token. It sees its own organisation and no other."""
+    """The program behind a token, by the token's name. It sees its own organisation and no other."""
 
     organisation_id: int
     organisation: str
+    token: str
 
 
 def new_token() -> str:
@@ -111,7 +112,7 @@ async def _find_caller(scope: Scope) -> Caller:
         raise ProblemError(
             HTTPStatus.FORBIDDEN, "forbidden", f"the token lacks the scope {needed}; make one that has it"
         )
-    return Caller(organisation_id=row["organisation_id"], organisation=row["organisation"])
+    return Caller(organisation_id=row["organisation_id"], organisation=row["organisation"], token=row["token"])
 
 
 def _unauthorised(detail: str, *, error: str) -> ProblemError:

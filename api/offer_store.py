@@ -20,7 +20,7 @@ SELECT q.agent, w.meter, count(DISTINCT q.id) AS entries, sum(w.readings)::int8 
        (array_agg(w.unit ORDER BY w.last_at DESC NULLS LAST, q.id DESC))[1] AS unit,
        array_agg(DISTINCT q.reason) AS reasons
 FROM quarantine AS q JOIN quarantine_meter AS w ON w.entry_id = q.id
-WHERE q.replayed_at IS NULL AND q.organisation = %(organisation)s AND q.site = %(site)s
+WHERE q.replayed_at IS NULL AND q.dropped_at IS NULL AND q.organisation = %(organisation)s AND q.site = %(site)s
   AND (%(agent)s::text IS NULL OR q.agent = %(agent)s)
 GROUP BY q.agent, w.meter ORDER BY q.agent, w.meter
 """

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from api.body_limit import MOST_BYTES
 from api.errors import ApiError, ModelRefusedError
 from api.exact_json import encode
+from schemas.archive_store import ArchiveError
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +112,7 @@ def of_database(error: psycopg.Error) -> Response:
             )
         case _:
             raise error
-    log.warning("request refused", action="database_problem", error=str(error).strip(), status=found.problem.status)
+    log.warning("request refused", action="request.refused", error=str(error).strip(), status=found.problem.status)
     return answer_with(found.problem, found.headers)
 
 
@@ -126,6 +127,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(ModelRefusedError, _on_model_refused)
     app.add_exception_handler(psycopg.Error, _on_database)
+    app.add_exception_handler(ArchiveError, _on_archive)
     app.add_exception_handler(UnicodeEncodeError, _on_unicode)
     app.add_exception_handler(Exception, _on_defect)
 
@@ -183,13 +185,25 @@ async def _on_database(_: Request, error: Exception) -> Response:
     return of_database(error)
 
 
+async def _on_archive(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ArchiveError)  # noqa: S101
+    log.warning("request refused", action="archive.unreadable", error=str(error))
+    problem = ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "archive-unavailable",
+        f"readings of this time are archived, and can't be read now: {error}",
+        headers={"Retry-After": "30"},
+    )
+    return answer_with(problem.problem, problem.headers)
+
+
 async def _on_unicode(_: Request, __: Exception) -> Response:
     return answer_with(bad_value("request", "a text holds half of a character pair; send valid UTF-8").problem)
 
 
 async def _on_defect(request: Request, _: Exception) -> Response:
     # The traceback is logged by the server, to which Starlette hands the error after this answer.
-    log.error("a defect", action="defect", path=request.url.path)
+    log.error("a defect", action="request.defect", path=request.url.path)
     problem = ProblemError(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "defect",

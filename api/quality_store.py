@@ -9,9 +9,11 @@ from typing import LiteralString
 
 from psycopg.rows import DictRow
 
+from api.archived import beside, over
 from api.calendar.clock import Period
 from api.database import Connection, fetch_all, fetch_one
 from api.site_store import SiteRow
+from schemas.archive_reader import NOTHING
 
 _CLOCK: LiteralString = "SELECT now() AS now, (SELECT computed_to FROM rollup_progress) AS computed_to"
 _SUMS: LiteralString = """
@@ -33,6 +35,10 @@ FROM (
       AND meter_id = ANY (%(meters)s)
 ) AS d
 WHERE distance_ms IS NOT NULL GROUP BY meter_id HAVING count(*) >= 4
+"""
+_ARCHIVED_SPAN: LiteralString = """
+SELECT now() - %(minutes)s * interval '1 minute' AS start, archived_to AS end FROM archive_progress
+WHERE now() - %(minutes)s * interval '1 minute' < archived_to
 """
 _GAPS: LiteralString = """
 SELECT m.meter_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM g.until - g.at) * 1000) AS gap_ms
@@ -79,7 +85,7 @@ _QUARANTINE: LiteralString = """
 SELECT agent, reason, count(*) AS messages, sum(readings)::int8 AS readings, min(received_at) AS first_at,
        max(received_at) AS last_at, (array_agg(detail ORDER BY id DESC))[1] AS detail
 FROM quarantine
-WHERE organisation = %(organisation)s AND site = %(site_key)s AND replayed_at IS NULL
+WHERE organisation = %(organisation)s AND site = %(site_key)s AND replayed_at IS NULL AND dropped_at IS NULL
   AND received_at >= %(start)s AND received_at < %(end)s
 GROUP BY agent, reason ORDER BY agent, reason
 """
@@ -87,7 +93,7 @@ _HELD: LiteralString = """
 SELECT q.agent, m.meter, sum(m.readings)::int8 AS readings, min(q.received_at) AS first_at
 FROM quarantine AS q JOIN quarantine_meter AS m ON m.entry_id = q.id
 WHERE q.organisation = %(organisation)s AND q.site = %(site_key)s AND q.replayed_at IS NULL
-  AND q.reason = 'unknown meter'
+  AND q.dropped_at IS NULL AND q.reason = 'unknown meter'
 GROUP BY q.agent, m.meter
 """
 # The lowest four whole and measured quarters from midnight to four, and what the day holds all told.
@@ -158,9 +164,17 @@ async def distances(connection: Connection, meters: Sequence[int]) -> Mapping[in
     for minutes in WINDOWS_MINUTES:
         left = [meter for meter in meters if meter not in found]
         if left:
-            rows = await fetch_all(connection, _DISTANCES, {"meters": left, "minutes": minutes})
+            rows = await _distances(connection, left, minutes)
             found |= {row["meter_id"]: float(row["seen_ms"]) for row in rows}
     return found
+
+
+async def _distances(connection: Connection, meters: Sequence[int], minutes: int) -> list[DictRow]:
+    values = {"meters": list(meters), "minutes": minutes}
+    async with beside(connection) as archive:
+        span = await fetch_one(connection, _ARCHIVED_SPAN, values)
+        archived = await archive.page(meters, span["start"], span["end"]) if span else NOTHING
+        return await fetch_all(connection, *over(_DISTANCES, values, archived))
 
 
 async def gaps(connection: Connection, meters: Sequence[int]) -> Mapping[int, float]:

@@ -11,13 +11,14 @@ from psycopg.rows import DictRow
 from api.database import Connection, fetch_all, fetch_one
 
 _REQUEST: LiteralString = """
-INSERT INTO quarantine_replay (organisation, site, agent, meters, reason, entry)
-VALUES (%(organisation)s, %(site)s, %(agent)s, %(meters)s, %(reason)s, %(entry)s) RETURNING id
+INSERT INTO quarantine_replay (organisation, site, agent, meters, reason, entry, author, because)
+VALUES (%(organisation)s, %(site)s, %(agent)s, %(meters)s, %(reason)s, %(entry)s, %(author)s, %(because)s)
+RETURNING id
 """
 _COLUMNS: LiteralString = """
 SELECT id, CASE WHEN finished_at IS NOT NULL THEN 'done' WHEN up_to IS NOT NULL THEN 'running' ELSE 'waiting' END
            AS state,
-       site, agent, meters, reason, entry, requested_at, finished_at, tried, stored, repeated, refused
+       site, agent, meters, reason, entry, author, because, requested_at, finished_at, tried, stored, repeated, refused
 FROM quarantine_replay
 """
 _REPLAYS: LiteralString = f"""
@@ -31,7 +32,10 @@ _REPLAY: LiteralString = f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which entries to replay: all that fit every filter that is not None. `organisation` None is for operators."""
+    """Which entries to replay: all that fit every filter that is not None. `organisation` None is for operators.
+
+    `author` says so, `because` of that.
+    """
 
     organisation: str | None
     site: str | None = None
@@ -39,6 +43,8 @@ class Wanted:
     meters: Sequence[str] | None = None
     reason: str | None = None
     entry: int | None = None
+    author: str | None = None
+    because: str | None = None
 
 
 async def request_replay(connection: Connection, wanted: Wanted) -> int:

@@ -47,7 +47,7 @@ class Turns:
                             await self._pause(self._poll_s)
             except psycopg.Error as error:
                 self.problem = f"the database: {str(error).strip()}"
-                _LOG.warning("the database refuses, trying again", action=self._name, error=str(error).strip())
+                _LOG.warning("the database refuses, trying again", action="database.away", error=str(error).strip())
                 await self._pause(_RETRY_S)
 
     async def _pause(self, seconds: float) -> None:

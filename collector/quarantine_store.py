@@ -10,7 +10,8 @@ import psycopg
 from collector.batch import Place
 from collector.counting import Refusal, Settlement
 
-# What was replayed and is refused again waits again: its payload may have been given to what was left of it.
+# What was replayed and is refused again waits again: its payload may have been given to what was left of it. What was
+# dropped stays dropped, however often it comes.
 _INSERT: LiteralString = """
     INSERT INTO quarantine (reason, detail, topic, organisation, site, agent, epoch, seq, readings, content_type,
                             payload, digest, counted, left_of)
@@ -33,7 +34,7 @@ _LOCK: LiteralString = "SELECT id FROM quarantine WHERE id = ANY(%s) ORDER BY di
 _KEEP: LiteralString = "UPDATE quarantine SET tried_at = now(), detail = %s WHERE id = %s"
 _RELEASE: LiteralString = """
     UPDATE quarantine AS q
-    SET tried_at = now(), replayed_at = now(), counted = 0, stored = q.stored + r.stored,
+    SET tried_at = now(), replayed_at = now(), dropped_at = NULL, counted = 0, stored = q.stored + r.stored,
         repeated = q.repeated + r.repeated,
         -- what was left of it holds what is not stored
         payload = CASE WHEN r.is_partial THEN ''::bytea ELSE q.payload END

@@ -50,6 +50,8 @@ _BEGIN: LiteralString = """
 _ENTRIES: LiteralString = """
     SELECT id, octet_length(payload) FROM quarantine
     WHERE replayed_at IS NULL AND id > %(done_to)s AND id <= %(up_to)s
+      -- what somebody dropped is tried only when asked for by its number
+      AND (dropped_at IS NULL OR %(entry)s::int8 IS NOT NULL)
       AND (%(organisation)s::text IS NULL OR organisation = %(organisation)s)
       AND (%(site)s::text IS NULL OR site = %(site)s)
       AND (%(agent)s::text IS NULL OR agent = %(agent)s)
@@ -73,6 +75,11 @@ _ADVANCE: LiteralString = """
                        AS both_parts
                   GROUP BY key) AS sums)
     WHERE id = %(id)s
+"""
+_NOTE: LiteralString = """
+    INSERT INTO quarantine_history (entry_id, act, author, because, replay)
+    SELECT q.id, CASE WHEN q.replayed_at IS NULL THEN 'refused again' ELSE 'replayed' END, r.author, r.because, r.id
+    FROM quarantine AS q, quarantine_replay AS r WHERE q.id = ANY(%s) AND r.id = %s ORDER BY q.id
 """
 _FINISH: LiteralString = "UPDATE quarantine_replay SET finished_at = now() WHERE id = %s"
 
@@ -176,7 +183,7 @@ def replay_step(
                 raise
             if most == 1:
                 refusal = str(error)
-                _LOG.exception("the database refuses a replayed message", action="replay_refused", request=found)
+                _LOG.exception("the database refuses a replayed message", action="replay.refused", request=found)
             most = max(most // 2, 1)
 
 
@@ -231,6 +238,7 @@ def _step(
             "refused": Jsonb(dict(written.quarantined)),
         }
         cursor.execute(_ADVANCE, values)
+        cursor.execute(_NOTE, [[entry.id for entry in entries], found.id])
     return ReplayStep(request=found.id, tried=len(entries), written=written, is_finished=False)
 
 

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from deploy.secrets import without_secrets
 from schemas.errors import PermanentError
 
 
@@ -36,7 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "/health":
                 self._answer(200, "application/json", b'{"status": "ok"}')
             case "/ready":
-                found = list(self.server.problems())
+                found = [without_secrets(problem) for problem in self.server.problems()]
                 body = json.dumps({"ready": not found, "problems": found}).encode()
                 self._answer(503 if found else 200, "application/json", body)
             case _:

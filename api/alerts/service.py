@@ -100,7 +100,7 @@ class AlertService:
             await check_site(connection, site, self._settings, channels=list(self._channels))
         except ProblemError as error:
             # One site's trouble is no reason to leave the others alone.
-            _LOG.error("a site can't be judged", action="alerts", site=site.key, error=str(error))
+            _LOG.error("a site can't be judged", action="site.unjudged", site=site.key, error=str(error))
         self.metrics.checks.inc()
         self.metrics.open.set(len(await store.open_alerts(connection, site)))
 
@@ -113,7 +113,7 @@ class AlertService:
             except UndeliveredError as error:
                 self._failing[channel.name] = str(error)
                 self.metrics.failed.labels(channel.name).inc()
-                _LOG.warning("an alert was not delivered", action="alert_undelivered", error=str(error))
+                _LOG.warning("an alert was not delivered", action="alert.undelivered", error=str(error))
                 patience = timedelta(hours=self._settings.alert_patience_h)
                 await store.failed(
                     connection, row["id"], str(error), wait=wait_after(row["attempts"]), patience=patience

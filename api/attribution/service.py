@@ -52,7 +52,7 @@ class AttributionService:
             except (ProblemError, ValueError) as error:
                 # One site's trouble is no reason to leave the others alone; its figures are computed when asked for.
                 self._failing[site.key] = f"site {site.key} can't be shared out: {error}"
-                _LOG.error("a site can't be shared out", action="attribution", site=site.key, error=str(error))
+                _LOG.error("a site can't be shared out", action="site.unshared", site=site.key, error=str(error))
                 continue
             self._failing.pop(site.key, None)
             done += kept.days

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, LiteralString
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -18,6 +18,9 @@ from schemas.sql import NEWEST_APPLIED, migrations
 router = APIRouter(tags=["probes"])
 
 _EXPECTED = len(migrations())
+_READ_ONLY: LiteralString = """
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS is_read_only
+"""
 
 
 class Health(Answer):
@@ -37,11 +40,19 @@ async def health() -> Response:
 
 @router.get("/ready", response_model=Readiness)
 async def ready(connection: Database) -> Response:
-    """The database can be reached and has the schema that this version expects; otherwise 503 and what is wrong."""
+    """The database can be reached, takes changes and has this version's schema; otherwise 503 and what is wrong."""
     try:
         row = await fetch_one(connection, NEWEST_APPLIED)
+        state = await fetch_one(connection, _READ_ONLY)
     except UndefinedTable:
-        row = None
+        row = state = None
+    if state is not None and state["is_read_only"]:
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "not-ready",
+            "the database takes no writes (a standby?): figures are told, nothing can be changed; let "
+            "AFKOBLING_DATABASE_URL name the primary",
+        )
     number = row["number"] if row else 0
     if number != _EXPECTED:
         way = "run `afkobling db migrate`" if number < _EXPECTED else "install the newer version of afkobling"
@@ -55,5 +66,6 @@ async def ready(connection: Database) -> Response:
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Counters and durations for Prometheus."""
+    """Counters and durations for Prometheus, and how the whole is, as the database tells."""
+    await request.app.state.condition.refresh(request.app.state.pool)
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

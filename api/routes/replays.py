@@ -16,6 +16,8 @@ from api.cursor import CursorText, Limit, Page, decode_cursor, page_of
 from api.database import Connection, Database
 from api.exact_json import Answer, Instant, reply
 from api.problems import not_found
+from api.quarantine_answers import EntryNumber
+from api.said import Words
 from api.tables.formats import TableRoute
 from schemas.quarantine import Reason
 from schemas.topics import Key
@@ -24,11 +26,13 @@ router = APIRouter(prefix="/v1/quarantine", tags=["ledger"], route_class=TableRo
 
 _LOOK_EVERY_S = 0.1
 WaitS = Annotated[float, Query(ge=0, le=20, description="how long to wait for the replay before answering, in seconds")]
-EntryNumber = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class ReplayRequest(BaseModel):
-    """Which entries: those that fit all that is given; nothing given means all of the organisation."""
+    """Which entries: those that fit all that is given; nothing given means all of the organisation.
+
+    What was dropped is taken up only where `entry` names it. `because` is kept beside the token's name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +41,7 @@ class ReplayRequest(BaseModel):
     meters: Annotated[list[Key], Field(min_length=1, max_length=10_000)] | None = None
     reason: Reason | None = None
     entry: EntryNumber | None = None
+    because: Words | None = None
 
 
 class ReplayAnswer(Answer):
@@ -53,6 +58,8 @@ class ReplayAnswer(Answer):
     meters: list[str] | None
     reason: str | None
     entry: int | None
+    author: str | None
+    because: str | None
     requested_at: Instant
     finished_at: Instant | None
     tried: int
@@ -71,6 +78,8 @@ async def replay(body: ReplayRequest, caller: SignedIn, connection: Database, wa
         meters=body.meters,
         reason=body.reason,
         entry=body.entry,
+        author=f"token {caller.token}",
+        because=body.because,
     )
     number = await replay_store.request_replay(connection, wanted)
     answer = await follow(connection, caller.organisation, number, wait_s=wait_s)

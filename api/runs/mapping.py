@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from api.errors import ApiError
-from schemas.cells import ISO, parse_time
+from schemas.cells import ISO, Encoding, parse_time
 from schemas.configuration import parse_configuration
 from schemas.errors import PermanentError
 from schemas.resources import RunState
@@ -47,14 +47,6 @@ def _quoted(value: object) -> object:
     if isinstance(value, (bool, int, float)):
         raise ValueError(f"YAML reads this as {value!r}, which is no text; put quotes around what stands in the file")  # noqa: TRY004 - pydantic wants a ValueError
     return value
-
-
-def _encoding(name: str) -> str:
-    try:
-        "a".encode(name)
-    except (LookupError, ValueError) as error:
-        raise ValueError(f"{name!r} is no encoding of text; utf-8, cp1252 and iso-8859-1 are usual") from error
-    return name
 
 
 def _time_form(form: str) -> str:
@@ -130,7 +122,7 @@ class RunMapping(_Part):
 
     description: str | None = None
     delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] = ","
-    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    encoding: Encoding = "utf-8"
     decimal: Annotated[str, Field(pattern=r"^[.,]$")] = "."
     header_line: Annotated[int, Field(ge=1, le=1000)] = 1
     empty: list[Text] = Field(default_factory=list)

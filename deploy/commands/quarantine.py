@@ -1,27 +1,39 @@
-"""`afkobling quarantine`: what could not be stored, and trying it again once its cause is mended."""
+"""`afkobling quarantine`: what could not be stored, trying it again once its cause is mended, and giving it up."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from deploy.commands.at_site import RefusedError, add_page_options, add_site_options, at_site, in_database, print_answer
+from deploy.commands.at_site import (
+    RefusedError,
+    add_page_options,
+    add_site_options,
+    at_site,
+    checked,
+    in_database,
+    print_answer,
+    said,
+)
 from schemas.quarantine import Reason
 
 if TYPE_CHECKING:
     from api.cursor import Page
     from api.database import Connection
-    from api.routes.ledger import QuarantineAnswer, QuarantinedMessage
+    from api.quarantine_answers import MarkAnswer, QuarantineAnswer, QuarantinedMessage
+    from api.quarantine_store import Filters
     from api.routes.replays import ReplayAnswer
     from api.site_store import SiteRow
     from deploy.commands.db import Subparsers
 
-_STATES = ("waiting", "replayed", "all")
+_STATES = ("waiting", "replayed", "dropped", "all")
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add `quarantine list`, `show` and `replay`."""
-    parser = subparsers.add_parser("quarantine", help="what could not be stored, and why; and trying it again")
+    """Add `quarantine list`, `show`, `replay`, `drop` and `reopen`."""
+    parser = subparsers.add_parser(
+        "quarantine", help="what could not be stored, and why; trying it again, or giving up"
+    )
     words = parser.add_subparsers(metavar="WORD", required=True)
     listed = words.add_parser("list", help="the newest first")
     _add_filters(listed)
@@ -38,15 +50,42 @@ def add(subparsers: Subparsers) -> None:
     replay = words.add_parser(
         "replay",
         help="try entries again: after an agent, a meter or a line was added, or a unit corrected",
-        description="Tries every entry that fits all that is given. What is refused again waits again, and says why.",
+        description="Tries every entry that fits all that is given. What is refused again waits again, and says why. "
+        "What was dropped is tried only by its --id.",
     )
     _add_filters(replay)
     replay.add_argument("--id", type=_number, help="only this entry, of whichever site")
     replay.add_argument("--all", action="store_true", help="of all organisations and of none")
     replay.add_argument("--unfinished", action="store_true", help="finish what was asked for earlier, nothing else")
+    _add_said(replay, is_because_needed=False)
     replay.add_argument("--json", action="store_true", help="print what the API would answer")
     add_site_options(replay)
     replay.set_defaults(run=_replay)
+    for word, help_text, description in (
+        (
+            "drop",
+            "say that entries are not to be stored: they are not tried again",
+            "Nothing is deleted: an entry stays with its message, who dropped it and why, and the ledger goes on "
+            "counting its readings as quarantined. `reopen` takes it back.",
+        ),
+        ("reopen", "take back what was dropped: it waits again", None),
+    ):
+        mark = words.add_parser(word, help=help_text, description=description)
+        _add_filters(mark)
+        mark.add_argument("--id", type=_number, help="only this entry, of whichever site")
+        mark.add_argument("--all", action="store_true", help="of all organisations and of none")
+        _add_said(mark, is_because_needed=True)
+        mark.add_argument("--json", action="store_true", help="print what the API would answer")
+        add_site_options(mark)
+        mark.set_defaults(run=_mark, act=word)
+
+
+def _add_said(parser: argparse.ArgumentParser, *, is_because_needed: bool) -> None:
+    # Elsewhere it is --reason, which here is why the entry is in quarantine.
+    parser.add_argument(
+        "--because", required=is_because_needed, metavar="TEXT", help="why, so that others understand it"
+    )
+    parser.add_argument("--author", metavar="NAME", help="who says so (default: the name of your account here)")
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -86,23 +125,30 @@ async def _entries(
     arguments: argparse.Namespace, connection: Connection, site: SiteRow | None
 ) -> Page[QuarantineAnswer]:
     from api.cursor import page_of
-    from api.ledger_store import Filters, quarantine
-    from api.routes.ledger import QuarantineAnswer
+    from api.quarantine_answers import QuarantineAnswer
+    from api.quarantine_store import EntryState, quarantine
 
-    filters = Filters(
-        organisation=site.organisation if site else None,
-        site=site.key if site else None,
-        is_replayed=None if arguments.state == "all" else arguments.state == "replayed",
-        agent=arguments.agent,
-        meter=arguments.meter,
-        reason=arguments.reason,
-    )
-    rows = await quarantine(connection, filters, limit=arguments.limit + 1)
+    state = None if arguments.state == "all" else EntryState(arguments.state)
+    rows = await quarantine(connection, _filters(arguments, site), state=state, limit=arguments.limit + 1)
     return page_of([QuarantineAnswer(**row) for row in rows], arguments.limit, lambda item: (item.id,))
 
 
+def _filters(arguments: argparse.Namespace, site: SiteRow | None, entry: int | None = None) -> Filters:
+    from api.quarantine_store import Filters
+
+    return Filters(
+        organisation=site.organisation if site else None,
+        site=site.key if site else None,
+        agent=arguments.agent,
+        meter=arguments.meter,
+        reason=arguments.reason,
+        entry=entry,
+    )
+
+
 def _print_entry(entry: QuarantineAnswer) -> None:
-    state = f"  replayed {entry.replayed_at:%Y-%m-%d %H:%M}" if entry.replayed_at else ""
+    at = entry.replayed_at or entry.dropped_at
+    state = f"  {entry.state} {at:%Y-%m-%d %H:%M}" if at else ""
     times = f", came {entry.times} times" if entry.times > 1 else ""
     print(f"{entry.id}  {entry.received_at:%Y-%m-%d %H:%M}  {entry.reason}  {entry.readings} readings{times}{state}")
     print(f"    {entry.topic}\n    {entry.detail}")
@@ -118,17 +164,21 @@ def _show(arguments: argparse.Namespace) -> None:
         print(f"    of it {entry.stored} readings were stored, {entry.repeated} were there already")
     if entry.left_of:
         print(f"    it is what was left of entry {entry.left_of}")
+    for act in entry.history:
+        by = act.author or "nobody was named"
+        why = f": {act.because}" if act.because else ""
+        print(f"    {act.at:%Y-%m-%d %H:%M}  {act.act}  {by}{why}")
     print(entry.payload)
 
 
 async def _entry(connection: Connection, number: int) -> QuarantinedMessage:
-    from api.ledger_store import quarantined
-    from api.routes.ledger import quarantined_message
+    from api.quarantine_answers import told_message
+    from api.quarantine_store import quarantined
 
     row = await quarantined(connection, None, number)
     if row is None:
         raise RefusedError(f"there is no entry {number}; `afkobling quarantine list` shows those that there are")
-    return quarantined_message(row)
+    return told_message(row)
 
 
 def _replay(arguments: argparse.Namespace) -> None:
@@ -152,6 +202,7 @@ async def _request(arguments: argparse.Namespace, connection: Connection, site: 
 
     if arguments.id:
         await _entry(connection, arguments.id)
+    words = _said(arguments)
     wanted = Wanted(
         organisation=site.organisation if site else None,
         site=site.key if site else None,
@@ -159,8 +210,53 @@ async def _request(arguments: argparse.Namespace, connection: Connection, site: 
         meters=[arguments.meter] if arguments.meter else None,
         reason=arguments.reason,
         entry=arguments.id,
+        **words,
     )
     return await request_replay(connection, wanted)
+
+
+def _mark(arguments: argparse.Namespace) -> None:
+    if not (arguments.agent or arguments.meter or arguments.reason or arguments.id or arguments.all or arguments.site):
+        raise RefusedError(
+            "say which entries: --agent, --meter, --reason, --id, --site for all of one site, or --all for every entry"
+        )
+    words = _said(arguments)
+    if arguments.all or arguments.id:
+        marked = in_database(arguments, lambda connection: _marked(arguments, words, connection, None))
+    else:
+        marked = at_site(arguments, lambda connection, site: _marked(arguments, words, connection, site))
+    if arguments.json:
+        print_answer(marked)
+        return
+    done = "dropped" if arguments.act == "drop" else "reopened"
+    print(f"{done} {marked.entries} entries with {marked.readings} readings")
+    for reason, count in marked.reasons.items():
+        print(f"    {count}  {reason}")
+
+
+async def _marked(
+    arguments: argparse.Namespace, words: dict[str, str], connection: Connection, site: SiteRow | None
+) -> MarkAnswer:
+    from api.quarantine_answers import told_marks
+    from api.quarantine_store import EntryState, drop, reopen
+
+    is_drop = arguments.act == "drop"
+    if arguments.id:
+        entry = await _entry(connection, arguments.id)
+        if entry.state != (EntryState.WAITING if is_drop else EntryState.DROPPED):
+            why = "only what waits can be dropped" if is_drop else "only what was dropped can be reopened"
+            raise RefusedError(f"entry {entry.id} is {entry.state}; {why}")
+    mark = drop if is_drop else reopen
+    return told_marks(await mark(connection, _filters(arguments, site, arguments.id), **words))
+
+
+def _said(arguments: argparse.Namespace) -> dict[str, str]:
+    """`author` and, where it was given, `because`, checked as the API checks them. Raises RefusedError."""
+    from api.quarantine_answers import Because
+
+    given = said(argparse.Namespace(author=arguments.author, reason=arguments.because))
+    words = checked(Because, author=given["author"], because=given["reason"])
+    return words.model_dump(exclude_none=True)
 
 
 def finish_replay(arguments: argparse.Namespace, number: int) -> ReplayAnswer:

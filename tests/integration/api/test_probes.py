@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from psycopg import sql
 
 from tests.integration.api.conftest import serving
 from tests.integration.api.test_access import assert_problem
+from tests.integration.api.test_ledger_routes import enter, quarantine, report
 
 pytestmark = pytest.mark.stack
 
@@ -48,6 +50,59 @@ async def test_connections_that_were_cut_are_replaced(client, connection):
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'afkobling api'"
     )
     assert (await client.get("/v1/sites")).status_code == 200
+
+
+async def test_not_ready_where_the_database_takes_no_writes(database_url, connection, make_token, site):
+    token = make_token()
+    connection.execute(
+        sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(
+            sql.Identifier(connection.info.dbname)
+        )
+    )
+    async with serving(database_url, token) as client:
+        assert_problem(await client.get("/ready"), 503, "takes no writes")
+
+
+async def test_metrics_tell_how_the_whole_is(client, connection):
+    enter(connection, "a", stored_seq=10, highest_seq=20, ahead=[12, 13])
+    report(connection, "a", last_seq=22, readings=100)
+    enter(connection, "a", epoch="before", stored_seq=1, highest_seq=4)
+    enter(connection, "b")
+    connection.execute("UPDATE ledger SET missing_since = now() - interval '20 min' WHERE epoch = 'e1' AND agent = 'a'")
+    waits = [quarantine(connection, b"%d" % n, reason="unknown meter") for n in range(3)]
+    connection.execute("UPDATE quarantine SET dropped_at = now() WHERE id = %s", [waits[0]])
+    connection.execute(
+        "INSERT INTO quarantine_replay (requested_at) SELECT now() - interval '1 hour' UNION ALL SELECT now()"
+    )
+    lines = (await client.get("/metrics")).text.splitlines()
+    for line in (
+        'afkobling_quarantine_entries{reason="unknown meter"} 2.0',
+        'afkobling_quarantine_readings{reason="unknown meter"} 4.0',
+        'afkobling_ledger_agents_with_gaps{epoch="current"} 1.0',
+        'afkobling_ledger_agents_with_gaps{epoch="former"} 1.0',
+        'afkobling_ledger_stalled_agents{epoch="current"} 1.0',
+        'afkobling_ledger_stalled_agents{epoch="former"} 0.0',
+        'afkobling_ledger_missing_messages{epoch="current"} 8.0',
+        'afkobling_ledger_missing_messages{epoch="former"} 3.0',
+        'afkobling_agents{state="online"} 1.0',
+        "afkobling_replays_waiting 2.0",
+        "afkobling_database_up 1.0",
+        "afkobling_api_pool_limit_connections 10.0",
+    ):
+        assert line in lines
+    oldest = next(float(line.split()[1]) for line in lines if line.startswith("afkobling_replays_oldest_seconds "))
+    assert 3600 <= oldest < 3700
+    # Asked again at once, the database is left alone.
+    connection.execute("DELETE FROM quarantine_replay")
+    assert "afkobling_replays_waiting 2.0" in (await client.get("/metrics")).text
+    assert "acme" not in (await client.get("/metrics")).text
+
+
+async def test_metrics_without_a_database_claim_nothing():
+    async with serving(AWAY, pool_timeout_s=0.2) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    assert "afkobling_database_up 0.0" in lines
+    assert not [line for line in lines if line.startswith(("afkobling_quarantine", "afkobling_ledger"))]
 
 
 async def test_a_query_that_takes_too_long(database_url, site, make_token, connection):
