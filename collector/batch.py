@@ -118,10 +118,9 @@ def assemble(decoded: Sequence[Decoded], index: MeterIndex, *, now_ms: int, futu
                 pass
     if not tables:
         return Batch(messages=tuple(messages), rows=_NO_ROWS, stream=b"")
-    rows = _rows(tables)
+    rows, largest = _rows(tables)
     limits = Limits(oldest=FIRST_INSTANT, latest=now_ms + future_tolerance_ms)
     # All messages at once: checking each by itself would take longer than decoding it.
-    largest = np.concatenate([columns.largest[message.meter] for _, message, columns in tables])
     is_good = (rows.meter_id >= 0) & np.isfinite(rows.value) & (np.abs(rows.value) <= largest)
     is_good &= (rows.at >= limits.oldest) & (rows.at <= limits.latest)
     if not is_good.all():
@@ -161,18 +160,31 @@ class Limits:
     latest: int
 
 
-def _rows(tables: Sequence[tuple[int, ReadingsMessage, MeterColumns]]) -> ReadingRows:
+def _rows(tables: Sequence[tuple[int, ReadingsMessage, MeterColumns]]) -> tuple[ReadingRows, NDArray[np.float64]]:
+    """The rows of all messages, and the largest value that each may have."""
     sizes = [len(message.meter) for _, message, _ in tables]
     total = sum(sizes)
     ends = np.cumsum(sizes)
-    return ReadingRows(
-        meter_id=np.concatenate([columns.ids[message.meter] for _, message, columns in tables]),
+    # One dictionary of all that differ, as looking up one message at a time costs more than all else here.
+    starts: dict[int, int] = {}
+    parts: list[MeterColumns] = []
+    end = 0
+    for _, _, columns in tables:
+        if id(columns) not in starts:
+            starts[id(columns)] = end
+            parts.append(columns)
+            end += len(columns.ids)
+    entry = np.concatenate([message.meter for _, message, _ in tables])
+    entry = entry + np.repeat(np.array([starts[id(columns)] for _, _, columns in tables], dtype=np.int32), sizes)
+    rows = ReadingRows(
+        meter_id=np.concatenate([part.ids for part in parts])[entry],
         at=np.concatenate([message.at for _, message, _ in tables]),
         value=np.concatenate([message.value for _, message, _ in tables]),
         quality=np.concatenate([message.quality for _, message, _ in tables]),
         source=np.repeat(np.array([source for source, _, _ in tables], dtype=np.int32), sizes),
         row=(np.arange(total) - np.repeat(ends - sizes, sizes)).astype(np.int32),
     )
+    return rows, np.concatenate([part.largest for part in parts])[entry]
 
 
 def _reasons(

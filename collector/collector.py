@@ -11,16 +11,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import psycopg
 import structlog
 
+from collector.archive_watch import ArchiveWatch
 from collector.batch import Batch, assemble, unstorable
-from collector.buffer import Buffer, Delivery
+from collector.buffer import Buffer
+from collector.condition import Condition
 from collector.connection import TRANSIENT, connect
 from collector.decode import Decoded
+from collector.delivery import Delivery
 from collector.meter_index import MeterIndex, load_meter_index
 from collector.metrics import CollectorMetrics
 from collector.replay import is_replay_asked_for, replay_step
@@ -34,6 +37,8 @@ _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LOOK_UP_SECONDS = 0.5
 """How long a thread waits for work before it looks whether it should stop."""
 _LOOK_FOR_REPLAYS_SECONDS = 1.0
+_STEPS = 3
+"""Batches that are on their way at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +62,35 @@ class Collector:
         self,
         settings: CollectorSettings,
         *,
-        metrics: CollectorMetrics | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._settings = settings
-        self.metrics = metrics or CollectorMetrics()
+        self.metrics = CollectorMetrics()
         self._clock_ms = clock_ms
         # Twice the window: after a reconnect the broker sends the unacknowledged again while the old are still here.
-        self._buffer = Buffer(most_messages=2 * settings.receive_maximum, most_bytes=settings.buffer_bytes)
+        self._buffer = Buffer(
+            most_messages=2 * settings.receive_maximum,
+            most_bytes=settings.buffer_bytes,
+            batch_readings=settings.batch_readings,
+            # What the broker may send ahead is shared by the batch that fills, the one that is checked and the one that
+            # is written: were it all in one, the others would stand still.
+            batch_messages=max(settings.receive_maximum // _STEPS, 1),
+            batch_bytes=settings.batch_bytes,
+            batch_age_s=settings.batch_age_ms / 1000,
+        )
         self._subscriber = Subscriber(
             broker_url=settings.broker_url,
             client_id=settings.collector_id,
             share_group=settings.share_group,
             receive_maximum=settings.receive_maximum,
+            most_message_bytes=settings.most_message_bytes,
             buffer=self._buffer,
             clock_ms=clock_ms,
         )
+        self.metrics.watch(self._buffer, self._subscriber)
+        self._condition = Condition()
+        self._archive = ArchiveWatch()
+        self._gathering: Future[None] | None = None
         self._gathered: queue.Queue[_Gathered] = queue.Queue(maxsize=1)
         self._connection: psycopg.Connection | None = None
         self._index: MeterIndex | None = None
@@ -83,7 +101,7 @@ class Collector:
         """Work until `stop` is called. Raises SetupError when the database is not ours to write to."""
         gatherers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gather")
         self._subscriber.start()
-        gathering = gatherers.submit(self._gather_all)
+        gathering = self._gathering = gatherers.submit(self._gather_all)
         try:
             while not self._is_stopping.is_set():
                 self._replay()
@@ -95,7 +113,7 @@ class Collector:
                     continue
                 written = self._write(gathered)
                 if written is not None:
-                    self._confirm(gathered.deliveries, written)
+                    self._confirm(gathered, written)
         finally:
             self._is_stopping.set()
             self._subscriber.stop()
@@ -109,14 +127,22 @@ class Collector:
     def problems(self) -> list[str]:
         """What keeps this collector from its work now, in plain words; empty when all is well."""
         found = self._subscriber.problems()
-        if self._connection is None or self._connection.closed:
-            found.append("no connection to the database yet; is it running and reachable?")
-        return found
+        if self._gathering is not None and self._gathering.done() and not self._is_stopping.is_set():
+            found.append("the thread that gathers batches has ended; restart the collector and report its log")
+        if self._archive.problem is not None:
+            found.append(self._archive.problem)
+        return found + self._condition.problems(oldest_s=self._buffer.oldest_s, now_s=time.monotonic())
+
+    def unfinished(self) -> list[str]:
+        """What was begun and is neither stored nor acknowledged, in plain words."""
+        return [
+            *self._condition.at_hand(now_s=time.monotonic()),
+            f"{self._subscriber.unacknowledged} messages are not acknowledged; they come again",
+        ]
 
     def _gather_all(self) -> None:
         while not self._is_stopping.is_set():
-            deliveries = self._gather()
-            self.metrics.buffered.set(len(self._buffer))
+            deliveries = self._buffer.take(timeout=_LOOK_UP_SECONDS)
             if not deliveries:
                 continue
             index = self._index
@@ -131,62 +157,49 @@ class Collector:
     def _assemble(self, decoded: list[Decoded], index: MeterIndex) -> Batch:
         return assemble(decoded, index, now_ms=self._clock_ms(), future_tolerance_ms=self._settings.future_tolerance_ms)
 
-    def _gather(self) -> list[Delivery]:
-        """Messages in order of arrival, until there are readings enough or the first has waited long enough."""
-        deliveries: list[Delivery] = []
-        readings, deadline = 0, None
-        while not self._is_stopping.is_set() and readings < self._settings.batch_readings:
-            wait = _LOOK_UP_SECONDS if deadline is None else deadline - time.monotonic()
-            if wait <= 0:
-                break
-            taken = self._buffer.take(timeout=wait, most_readings=self._settings.batch_readings - readings)
-            if not taken and deadline is None:
-                break
-            deliveries += taken
-            readings += sum(delivery.readings for delivery in taken)
-            deadline = deadline or time.monotonic() + self._settings.batch_age_ms / 1000
-        return deliveries
-
     def _write(self, gathered: _Gathered) -> Written | None:
         """Try until it is committed; None when asked to stop first, and then nothing of it is acknowledged."""
         attempt = 0
+        self._condition.begins(gathered.deliveries[0].arrived_s, time.monotonic())
         while True:
             started = time.monotonic()
             try:
                 written = self._write_once(gathered)
             except TRANSIENT as error:
                 self.metrics.retries.inc()
+                self._condition.failed(error)
                 self._drop_connection()
                 delay = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
                 attempt += 1
-                _LOG.warning("database away, trying again", action="write", error=str(error).strip(), wait_s=delay)
+                said = str(error).strip()
+                _LOG.warning("database away, trying again", action="database.away", error=said, wait_s=delay)
                 if self._is_stopping.wait(delay):
                     return None
             else:
                 self.metrics.commit_seconds.observe(time.monotonic() - started)
+                self._condition.works()
                 return written
 
     def _write_once(self, gathered: _Gathered) -> Written:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._settings.database_url, role="collector")
-            self._index = None
+        connection = self._connected()
         if gathered.batch is not None and gathered.index is not None:
             try:
-                return write_batch(self._connection, gathered.batch, model_version=gathered.index.version)
+                return write_batch(connection, gathered.batch, model_version=gathered.index.version)
             except StaleModelError:
                 self._index = None
             except (psycopg.DataError, psycopg.IntegrityError):
                 pass  # found out below, message by message
-        return self._write_decoded(self._connection, gathered.decoded)
+        return self._write_decoded(connection, gathered.decoded)
 
     def _write_decoded(self, connection: psycopg.Connection, decoded: list[Decoded]) -> Written:
         """In one transaction; where the database refuses what is in it, in halves, until the one message is found."""
         try:
             return self._write_checked(connection, decoded)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
-            _LOG.exception("the database refuses a message", action="refused", messages=len(decoded))
             if len(decoded) == 1:
+                _LOG.exception("the database refuses a message", action="message.refused")
                 return self._write_checked(connection, [unstorable(decoded[0], str(error))])
+            _LOG.warning("the database refuses one of these", action="message.refused", messages=len(decoded))
             half = len(decoded) // 2
             return add_up(
                 self._write_decoded(connection, decoded[:half]), self._write_decoded(connection, decoded[half:])
@@ -214,19 +227,21 @@ class Collector:
             self._look_for_replays_at = 0.0
         except TRANSIENT as error:
             # Nothing of the step is done; it is tried again.
+            self._condition.failed(error)
             self._drop_connection()
             self._look_for_replays_at = time.monotonic() + _RETRY_SECONDS[-1]
-            _LOG.warning("database away, replaying later", action="replay", error=str(error).strip())
+            _LOG.warning("database away, replaying later", action="replay.postponed", error=str(error).strip())
 
     def _replay_once(self) -> None:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._settings.database_url, role="collector")
-            self._index = None
-        if not is_replay_asked_for(self._connection):
+        connection = self._connected()
+        self._archive.tend(connection, time.monotonic())
+        is_asked_for = is_replay_asked_for(connection)
+        self._condition.works()
+        if not is_asked_for:
             return
-        self._index = self._index or load_meter_index(self._connection)
+        self._index = self._index or load_meter_index(connection)
         step = replay_step(
-            self._connection,
+            connection,
             self._index,
             now_ms=self._clock_ms(),
             future_tolerance_ms=self._settings.future_tolerance_ms,
@@ -235,22 +250,23 @@ class Collector:
             self._look_for_replays_at = 0.0
             self.metrics.replayed.inc(step.tried)
             if step.written is not None:
-                self.metrics.stored.inc(step.written.stored)
-                self.metrics.repeated.inc(step.written.repeated)
-                self.metrics.late.inc(step.written.late)
+                self.metrics.count(step.written)
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings.database_url, role="collector")
+            self._condition.connected(self._connection)
+            self._index = None
+        return self._connection
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _confirm(self, deliveries: list[Delivery], written: Written) -> None:
+    def _confirm(self, gathered: _Gathered, written: Written) -> None:
         stored = [(address, Stored(epoch=epoch, seq=seq)) for (address, epoch), seq in written.stored_seq.items()]
-        self._subscriber.confirm(Confirmation(deliveries=deliveries, stored=stored))
-        self.metrics.messages.inc(len(deliveries) - written.redelivered)
-        self.metrics.redelivered.inc(written.redelivered)
-        self.metrics.stored.inc(written.stored)
-        self.metrics.repeated.inc(written.repeated)
-        self.metrics.late.inc(written.late)
-        for reason, count in written.quarantined.items():
-            self.metrics.quarantined.labels(reason).inc(count)
+        self._subscriber.confirm(Confirmation(deliveries=gathered.deliveries, stored=stored))
+        self.metrics.committed(
+            gathered.deliveries, gathered.batch, written, now_s=time.monotonic(), at_s=self._clock_ms() / 1000
+        )

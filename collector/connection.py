@@ -18,6 +18,21 @@ _NOTICE_A_DEAD_CLIENT = """
     SET tcp_user_timeout = 30000; SET idle_in_transaction_session_timeout = '5min'
 """
 _EXPECTED = len(migrations())
+_WAITS = "readings wait with the agents meanwhile"
+
+
+def explain(error: psycopg.Error) -> str:
+    """What a database that refuses for now means, and what to do."""
+    match error:
+        case errors.ReadOnlySqlTransaction():
+            return f"the database takes no writes (a standby?); let AFKOBLING_DATABASE_URL name the primary; {_WAITS}"
+        case errors.DiskFull():
+            return f"the database's disk is full; make room or shorten what is kept of raw readings; {_WAITS}"
+        case errors.TooManyConnections():
+            return f"the database has no connection left for us; raise its max_connections; {_WAITS}"
+        case _:
+            said = " ".join(str(error).split()) or type(error).__name__
+            return f"the database is away ({said}); is it running and reachable? {_WAITS[0].upper()}{_WAITS[1:]}"
 
 
 def connect(database_url: str, *, role: str) -> psycopg.Connection:
@@ -40,6 +55,14 @@ def connect(database_url: str, *, role: str) -> psycopg.Connection:
         connection.close()
         raise SetupError("the database has no Afkobling schema, or an older one; run `afkobling db migrate` first")
     return connection
+
+
+def newer_schema(connection: psycopg.Connection) -> str | None:
+    """What to say when the database has migrations that this version does not know."""
+    found = _newest_applied(connection)
+    if found <= _EXPECTED:
+        return None
+    return f"the database is at migration {found}, this version knows {_EXPECTED}: install the newer version"
 
 
 def _newest_applied(connection: psycopg.Connection) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from collector.readings_json import read_columns
 from schemas import arrow
 from schemas.quarantine import Reason
 from schemas.topics import AgentAddress, ForeignTopicError, Kind, is_alerts_topic, parse_topic
@@ -47,7 +48,10 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingsMessage:
-    """Readings as columns. `epoch` and `seq` are None for a plain reading, which no ledger covers."""
+    """Readings as columns. `epoch` and `seq` are None for a plain reading, which no ledger covers.
+
+    Lists and arrays may be shared with other messages: they are not to be changed.
+    """
 
     address: AgentAddress
     epoch: str | None
@@ -119,6 +123,8 @@ def decode(incoming: Incoming, *, most_bytes: int = MAX_PAYLOAD_BYTES) -> Decode
         return _decode_kind(incoming, address, kind)
     except ValidationError as error:
         return _refuse(incoming, address, *_explain(error))
+    except arrow.ArrowTooLargeError as error:
+        return _refuse(incoming, address, Reason.OVERSIZED, str(error))
     except arrow.ArrowError as error:
         reason = Reason.WRONG_VERSION if str(error).startswith("version") else Reason.MALFORMED
         return _refuse(incoming, address, reason, str(error))
@@ -149,6 +155,20 @@ def _decode_readings(incoming: Incoming, address: AgentAddress) -> Decoded:
     if incoming.content_type not in {None, "", JSON_TYPE}:
         detail = f"content type {incoming.content_type!r}; send {JSON_TYPE} or {ARROW_TYPE}"
         return _refuse(incoming, address, Reason.MALFORMED, detail)
+    columns = read_columns(incoming.payload)
+    if columns is not None:
+        return ReadingsMessage(
+            address=address,
+            epoch=columns.epoch,
+            seq=columns.seq,
+            sent_at=columns.sent_at,
+            meters=columns.meters,
+            units=columns.units,
+            meter=columns.meter,
+            at=columns.at,
+            value=columns.value,
+            quality=columns.quality,
+        )
     try:
         table = Readings.model_validate_json(incoming.payload)
     except ValidationError:

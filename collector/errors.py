@@ -15,3 +15,11 @@ class SetupError(CollectorError, PermanentError):
 
 class StoreUnavailableError(CollectorError, TransientError):
     """The database is away or refused for now. Nothing was acknowledged; the same batch is tried again."""
+
+
+class ImportRefusedError(CollectorError, PermanentError):
+    """A file can't be imported as it is; the message says why, and what to change."""
+
+
+class ImportBusyError(CollectorError, TransientError):
+    """Another process imports this file just now."""

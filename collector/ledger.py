@@ -41,7 +41,11 @@ _UPDATE: LiteralString = """
         readings = ledger.readings + k.stored + k.repeated + k.quarantined,
         stored = ledger.stored + k.stored, repeated = ledger.repeated + k.repeated,
         quarantined = ledger.quarantined + k.quarantined,
-        last_at = CASE WHEN k.messages > 0 THEN now() ELSE ledger.last_at END
+        last_at = CASE WHEN k.messages > 0 THEN now() ELSE ledger.last_at END,
+        missing_since = CASE
+            WHEN k.highest_seq <= k.stored_seq THEN NULL
+            WHEN ledger.missing_since IS NULL OR k.stored_seq > ledger.stored_seq THEN now()
+            ELSE ledger.missing_since END
     FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[],
                 %s::int8[], %s::int8[], %s::int8[], %s::int8[], %s::int8[])
         AS k(organisation, site, agent, epoch, stored_seq, highest_seq, messages, stored, repeated, quarantined,
@@ -130,12 +134,15 @@ def lock_ledger(cursor: psycopg.Cursor, keys: Iterable[LedgerKey], *, only_known
     held = list(dict.fromkeys([*opened, *only_known]))
     if not held:
         return Ledger()
-    if opened:
-        cursor.execute(_OPEN, _columns(opened))
-    columns = _columns(held)
-    rows = cursor.execute(_LOCK, columns).fetchall()
+    connection, columns = cursor.connection, _columns(held)
+    with connection.pipeline():
+        if opened:
+            connection.execute(_OPEN, _columns(opened))
+        locked = connection.execute(_LOCK, columns)
+        beyond = connection.execute(_AHEAD, columns)
+    rows = locked.fetchall()
     ahead: dict[LedgerKey, set[int]] = {}
-    for organisation, site, agent, epoch, seq in cursor.execute(_AHEAD, columns).fetchall():
+    for organisation, site, agent, epoch, seq in beyond.fetchall():
         ahead.setdefault(_key(organisation, site, agent, epoch), set()).add(seq)
     entries = {}
     for organisation, site, agent, epoch, stored_seq, highest_seq in rows:

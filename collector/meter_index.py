@@ -56,6 +56,8 @@ class MeterIndex:
     version: int
     agents: frozenset[AgentAddress]
     meters: dict[AgentAddress, dict[str, KnownMeter]]
+    # By the lists themselves: `readings_json` gives the same ones again. By what is in them where they were read anew.
+    _last: dict[AgentAddress, tuple[list[str], list[str], MeterColumns]] = field(default_factory=dict)
     _columns: dict[tuple[AgentAddress, tuple[str, ...], tuple[str, ...]], MeterColumns] = field(default_factory=dict)
 
     # Agents send the same dictionary again and again; strange ones must not fill the memory.
@@ -64,6 +66,15 @@ class MeterIndex:
 
     def columns(self, address: AgentAddress, meters: list[str], units: list[str]) -> MeterColumns:
         """Look up a message's dictionary of meters and units."""
+        last = self._last.get(address)
+        if last is not None and last[0] is meters and last[1] is units:
+            return last[2]
+        found = self._look_up(address, meters, units)
+        if len(meters) <= self._LARGEST_KEPT and address in self.agents:
+            self._last[address] = (meters, units, found)
+        return found
+
+    def _look_up(self, address: AgentAddress, meters: list[str], units: list[str]) -> MeterColumns:
         key = (address, tuple(meters), tuple(units))
         found = self._columns.get(key)
         if found is None:

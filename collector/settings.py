@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from collector.follower import LOOK_MS
+from schemas.wire import MAX_PAYLOAD_BYTES
 
 
 class CollectorSettings(BaseSettings):
@@ -27,6 +28,12 @@ class CollectorSettings(BaseSettings):
         ),
     ] = None
     batch_readings: Annotated[int, Field(ge=1, le=1_000_000, description="readings in one transaction, about")] = 50_000
+    batch_bytes: Annotated[
+        int, Field(ge=2_000_000, description="memory of one transaction's messages, at most; one alone may take more")
+    ] = 32_000_000
+    most_message_bytes: Annotated[
+        int, Field(ge=1_000, description="a message with a larger payload goes to quarantine whole")
+    ] = MAX_PAYLOAD_BYTES
     batch_age_ms: Annotated[int, Field(ge=1, le=60_000, description="longest wait for a batch to fill")] = 100
     receive_maximum: Annotated[
         int, Field(ge=1, le=65_535, description="messages that the broker may send ahead of acknowledgement")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import LiteralString
 
 import numpy as np
@@ -15,10 +15,14 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import errors
 
+from collector.archive.late import note_late
+from collector.archived import enter as enter_archive
+from collector.archived import look_up_old
 from collector.batch import Batch, Checked, Place, ReadingRows, encode_readings
 from collector.counting import Came, Refusal, Settlement, count_message
 from collector.decode import ReadingsMessage, ReportMessage, RunsMessage
 from collector.ledger import Ledger, LedgerKey, lock_ledger, write_ledger
+from collector.pending import by_week
 from collector.quarantine import QuarantineEntry, quarantine_rows
 from collector.quarantine_store import settle, take_back, write_refusals
 from collector.runs import is_news, write_reports, write_runs
@@ -26,13 +30,13 @@ from schemas.locks import ROLLUP_GATE
 from schemas.quarantine import Reason
 from schemas.wire import Status
 
-_DAY_MS = 86_400_000
-
 # Taken before anything is written: the roll-up moves closed_to only when no transaction that saw the old one is open.
 _ENTER: LiteralString = "SELECT pg_advisory_xact_lock_shared(%s)"
 _STATE: LiteralString = """
     SELECT (SELECT version FROM model_version),
-           (SELECT (extract(epoch FROM closed_to) * 1000)::int8 FROM rollup_progress)
+           (SELECT (extract(epoch FROM closed_to) * 1000)::int8 FROM rollup_progress),
+           (SELECT (extract(epoch FROM archived_to) * 1000)::int8 FROM archive_progress),
+           (SELECT (extract(epoch FROM frozen_to) * 1000)::int8 FROM archive_progress)
 """
 _COPY: LiteralString = "COPY reading (meter_id, at, value, quality) FROM STDIN (FORMAT binary)"
 _STAGE: LiteralString = """
@@ -84,13 +88,46 @@ class StaleModelError(Exception):
     """The site model has moved since the batch was checked; check it again with the new one."""
 
 
-def write_batch(connection: psycopg.Connection, batch: Batch, *, model_version: int) -> Written:
-    """Write all of a batch or nothing of it. Raises StaleModelError, or what the database says."""
+class _OldReadingsError(Exception):
+    """Some of the batch may stand in the archive already, whose gate comes before the roll-up's: begin again."""
+
+
+def write_batch(
+    connection: psycopg.Connection, batch: Batch, *, model_version: int, needs_archive: bool = False
+) -> Written:
+    """Write all of a batch or nothing of it. Raises StaleModelError, or what the database says.
+
+    Readings that the archive may hold are looked up there. While it can't be read they go to quarantine, and the rest
+    is stored; with `needs_archive` ArchiveError is raised instead.
+    """
+    try:
+        return _write(connection, batch, model_version=model_version, looks=None)
+    except _OldReadingsError:
+        looks = _Looks(must_see=needs_archive)
+        return _write(connection, batch, model_version=model_version, looks=looks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looks:
+    """Old readings are looked up in the archive. `must_see`: rather fail than set aside what can't be."""
+
+    must_see: bool
+
+
+def _write(connection: psycopg.Connection, batch: Batch, *, model_version: int, looks: _Looks | None) -> Written:
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(_ENTER, [ROLLUP_GATE])
-        version, closed_to_ms = cursor.execute(_STATE).fetchone() or (0, None)
+        if looks is not None:
+            enter_archive(cursor)
+        # Sent together, as each answer that is waited for costs more than the question.
+        with connection.pipeline():
+            connection.execute(_ENTER, [ROLLUP_GATE])
+            asked = connection.execute(_STATE)
+        state = asked.fetchone() or (0, None, None, None)
+        version, closed_to_ms, archived_to_ms, frozen_to_ms = state
         if version != model_version:
             raise StaleModelError
+        if looks is None and archived_to_ms is not None and len(batch.rows) and batch.rows.at.min() < archived_to_ms:
+            raise _OldReadingsError
         claims = _claims(batch.messages)
         places = (_key(message.place) for message in batch.messages if message.place is not None)
         ledger = lock_ledger(cursor, places, only_known=claims)
@@ -100,14 +137,15 @@ def write_batch(connection: psycopg.Connection, batch: Batch, *, model_version: 
                 ledger.entries[key].adopt(seq)
         is_new = np.array([_is_new(message, ledger) for message in batch.messages], dtype=np.bool_)
         # A redelivered message is written again all the same: that is a no-op, unless its number was used twice.
-        outcome = _write_rows(connection, cursor, batch)
+        outcome, rows = _write_new(connection, cursor, batch, archived_to_ms, looks)
         refused = [(i, entry) for i, message in enumerate(batch.messages) for entry in message.quarantined]
-        refused += outcome.conflicts
+        refused += outcome.refused
         heard = [(i, m) for i, m in enumerate(batch.messages) if is_new[i] or m.origin is not None]
         refused += write_runs(cursor, [(i, m.message) for i, m in heard if isinstance(m.message, RunsMessage)])
         _write_quarantine(cursor, ledger, batch, is_new, outcome, refused)
         write_reports(cursor, _reports(cursor, [message for _, message in heard]))
-        late = _write_pending(cursor, batch.rows, closed_to_ms)
+        late = _write_pending(cursor, rows, closed_to_ms)
+        note_late(cursor, rows.meter_id, rows.at, frozen_to_ms)
         write_ledger(cursor, ledger)
     reasons: Counter[str] = Counter()
     for _, entry in refused:
@@ -148,14 +186,14 @@ def _is_new(message: Checked, ledger: Ledger) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
-    """What became of each row: stored, repeated (already there with that value), or in conflict.
+    """What became of each row: stored, repeated (already there with that value), or refused.
 
-    `conflicts` stand beside the number of the message that they came with.
+    `refused` stand beside the number of the message that they came with.
     """
 
     is_stored: NDArray[np.bool_]
     is_repeated: NDArray[np.bool_]
-    conflicts: list[tuple[int, QuarantineEntry]]
+    refused: list[tuple[int, QuarantineEntry]]
 
     def tally(self, batch: Batch) -> tuple[list[int], list[int]]:
         """Readings stored and readings repeated, a number for each message."""
@@ -164,19 +202,50 @@ class _Outcome:
         return stored.tolist(), repeated.tolist()
 
 
+def _write_new(
+    connection: psycopg.Connection,
+    cursor: psycopg.Cursor,
+    batch: Batch,
+    archived_to_ms: int | None,
+    looks: _Looks | None,
+) -> tuple[_Outcome, ReadingRows]:
+    """Write what the archive does not hold. Returns what became of all, and the rows that the table then holds."""
+    rows, messages = batch.rows, batch.messages
+    if looks is None or archived_to_ms is None:
+        return _write_rows(connection, cursor, batch), rows
+    found = look_up_old(cursor, rows.meter_id, rows.at, older_than_ms=archived_to_ms)
+    if found.problem is not None and looks.must_see and found.is_open.any():
+        raise found.problem
+    is_new = ~found.is_known & ~found.is_open
+    new = rows.select(is_new)
+    written = _write_rows(connection, cursor, replace(batch, rows=new, stream=encode_readings(new)))
+    is_stored, is_repeated = np.zeros(len(rows), np.bool_), found.is_known & (rows.value == found.value)
+    conflicting = np.flatnonzero(found.is_known & ~is_repeated)
+    held = {(int(rows.meter_id[i]), int(rows.at[i])): float(found.value[i]) for i in conflicting}
+    is_stored[is_new], is_repeated[is_new] = written.is_stored, written.is_repeated
+    refused = [*written.refused, *_conflicts(rows, conflicting, messages, held)]
+    for source in np.unique(rows.source[found.is_open]).tolist():
+        mine = rows.row[found.is_open & (rows.source == source)].astype(np.intp)
+        detail = f"these may be archived already, and nobody can look: {found.problem}; then replay them"
+        refused.append(
+            (int(source), quarantine_rows(_readings_of(messages, source), mine, Reason.ARCHIVE_AWAY, detail))
+        )
+    return _Outcome(is_stored=is_stored, is_repeated=is_repeated, refused=refused), new
+
+
 def _write_rows(connection: psycopg.Connection, cursor: psycopg.Cursor, batch: Batch) -> _Outcome:
     """Plain COPY, which has no ON CONFLICT; only when a reading is there already, through a staging table."""
     rows = batch.rows
     if len(rows) == 0:
         nothing = np.zeros(0, dtype=np.bool_)
-        return _Outcome(is_stored=nothing, is_repeated=nothing, conflicts=[])
+        return _Outcome(is_stored=nothing, is_repeated=nothing, refused=[])
     try:
         with connection.transaction():
             _copy(cursor, _COPY, batch.stream)
     except errors.UniqueViolation:
         return _write_staged(cursor, rows, batch.messages)
     everything = np.ones(len(rows), dtype=np.bool_)
-    return _Outcome(is_stored=everything, is_repeated=~everything, conflicts=[])
+    return _Outcome(is_stored=everything, is_repeated=~everything, refused=[])
 
 
 def _write_staged(cursor: psycopg.Cursor, rows: ReadingRows, messages: Sequence[Checked]) -> _Outcome:
@@ -202,7 +271,7 @@ def _write_staged(cursor: psycopg.Cursor, rows: ReadingRows, messages: Sequence[
     return _Outcome(
         is_stored=is_stored,
         is_repeated=~is_stored & is_same,
-        conflicts=_conflicts(rows, np.flatnonzero(is_conflict), messages, held),
+        refused=_conflicts(rows, np.flatnonzero(is_conflict), messages, held),
     )
 
 
@@ -211,9 +280,7 @@ def _conflicts(
 ) -> list[tuple[int, QuarantineEntry]]:
     entries = []
     for source in np.unique(rows.source[conflicting]).tolist():
-        message = messages[int(source)].message
-        if not isinstance(message, ReadingsMessage):
-            raise TypeError(f"row {source} came from a message without readings")
+        message = _readings_of(messages, source)
         mine = conflicting[rows.source[conflicting] == source]
         picked = rows.row[mine]
         key = (int(rows.meter_id[mine[0]]), int(rows.at[mine[0]]))
@@ -223,6 +290,13 @@ def _conflicts(
         )
         entries.append((int(source), quarantine_rows(message, picked.astype(np.intp), Reason.CONFLICT, detail)))
     return entries
+
+
+def _readings_of(messages: Sequence[Checked], source: int) -> ReadingsMessage:
+    message = messages[int(source)].message
+    if not isinstance(message, ReadingsMessage):
+        raise TypeError(f"row {source} came from a message without readings")
+    return message
 
 
 def _copy(cursor: psycopg.Cursor, statement: LiteralString, stream: bytes) -> None:
@@ -279,17 +353,11 @@ def _reports(cursor: psycopg.Cursor, messages: Sequence[Checked]) -> list[Report
 
 
 def _write_pending(cursor: psycopg.Cursor, rows: ReadingRows, closed_to_ms: int | None) -> int:
-    """Note which closed quarters the late readings touch: one row a meter and day, so that far ones stay apart."""
+    """Note which closed quarters the late readings touch: one row a meter and week, so that far ones stay apart."""
     if closed_to_ms is None or len(rows) == 0:
         return 0
     late = np.flatnonzero(rows.at < closed_to_ms)
     if len(late) == 0:
         return 0
-    meter_id, at = rows.meter_id[late], rows.at[late]
-    order = np.lexsort((at, meter_id))
-    meter_id, at = meter_id[order], at[order]
-    day = at // _DAY_MS
-    begins = np.flatnonzero(np.r_[True, (meter_id[1:] != meter_id[:-1]) | (day[1:] != day[:-1])])
-    ends = np.r_[begins[1:], len(at)] - 1
-    cursor.execute(_PENDING, [meter_id[begins].tolist(), at[begins].tolist(), at[ends].tolist()])
+    cursor.execute(_PENDING, list(by_week(rows.meter_id[late], rows.at[late])))
     return len(late)

@@ -17,26 +17,30 @@ from dataclasses import dataclass
 
 import paho.mqtt.client as mqtt
 import structlog
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
-from collector.buffer import Buffer, Delivery
-from collector.decode import Decoded, Incoming, ReadingsMessage, Refused, decode
+from collector.buffer import Buffer
+from collector.delivery import Delivery, deliver
 from collector.errors import SetupError
+from collector.mqtt_client import Client, new_client
+from collector.packets import PUBLISH, Publish
+from collector.stored_window import StoredWindow
 from schemas.broker_url import parse_broker_url
-from schemas.quarantine import Reason
 from schemas.topics import ROOT, VERSION, AgentAddress, Kind
-from schemas.wire import JSON_TYPE, Stored
+from schemas.wire import Stored
 
 _LOG = structlog.get_logger(__name__)
 _SESSION_SECONDS = 7 * 86_400
 _KEEPALIVE_SECONDS = 30
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _LOOK_UP_SECONDS = 1.0
+_LEAVE_SECONDS = 5.0
+"""How long a stop waits for the broker to take the last words."""
+_REFUSED = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,7 @@ class Subscriber:
         client_id: str,
         share_group: str | None,
         receive_maximum: int,
+        most_message_bytes: int,
         buffer: Buffer,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -68,14 +73,21 @@ class Subscriber:
         self._clock_ms = clock_ms
         self._share_group = share_group
         self._receive_maximum = receive_maximum
+        self._most_message_bytes = most_message_bytes
         self._connection = 0
-        self._host, self._port, self._client = _new_client(broker_url, client_id)
+        self._stored = StoredWindow()
+        self._broker_takes = 0
+        self._was_refused = False
+        self._trouble: str | None = None
+        # Plain numbers, read at each scrape: they cost nothing here.
+        self.connections = 0
+        self.failures = 0
+        self.stored_said = 0
+        self.unacknowledged = 0
+        self._host, self._port, self._client = self._new_client(broker_url, client_id)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
-        self._client.on_message = self._on_message
-        # With this set, the client queues what it is given, and our loop sends it.
-        self._client.on_socket_register_write = lambda *_: None
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._to_confirm: deque[Confirmation] = deque()
         self._woken, self._waker = socket.socketpair()
@@ -103,7 +115,7 @@ class Subscriber:
         if self._thread.ident is not None and not self._thread.is_alive():
             return ["the thread that talks to the broker has ended; restart the collector and report its log"]
         if not self.subscribed.is_set():
-            return ["no subscription at the broker; is it running, and may this client subscribe?"]
+            return [self._trouble or "not connected to the broker yet; readings wait with the agents"]
         return []
 
     def confirm(self, confirmation: Confirmation) -> None:
@@ -123,7 +135,8 @@ class Subscriber:
             try:
                 self._connect()
             except OSError as error:
-                _LOG.warning("the broker is away, trying again", action="connect", error=str(error))
+                self._note_failure(f"the broker is away ({error}); is it running, and is AFKOBLING_BROKER_URL right?")
+                _LOG.warning("the broker is away, trying again", action="broker.away", error=str(error))
             else:
                 if self._serve():
                     attempts = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
@@ -147,37 +160,50 @@ class Subscriber:
     def _serve(self) -> bool:
         """Until the connection ends. Whether it was ever subscribed."""
         was_subscribed = False
+        leave_at: float | None = None
         while (connection := self._client.socket()) is not None:
             writing = [connection] if self._client.want_write() else []
-            readable, writable, _ = select.select([connection, self._woken], writing, [], _LOOK_UP_SECONDS)
+            wait_s = 0.0 if self._client.is_readable() else _LOOK_UP_SECONDS
+            readable, writable, _ = select.select([connection, self._woken], writing, [], wait_s)
             if self._woken in readable:
                 self._woken.recv(4096)
             self._send_confirmations()
-            if connection in readable and self._client.loop_read() is not mqtt.MQTT_ERR_SUCCESS:
+            if (connection in readable or not wait_s) and self._client.loop_read() is not mqtt.MQTT_ERR_SUCCESS:
                 break
+            self._send_stored()
             if (writable or self._client.want_write()) and self._client.loop_write() is not mqtt.MQTT_ERR_SUCCESS:
                 break
             self._client.loop_misc()
             was_subscribed |= self.subscribed.is_set()
-            if self._is_stopping.is_set() and not self._to_confirm and not self._client.want_write():
-                self._client.disconnect()
-                self._client.loop_write()
-                break
+            if self._is_stopping.is_set():
+                leave_at = leave_at or time.monotonic() + _LEAVE_SECONDS
+                if self._has_said_all() or time.monotonic() > leave_at:
+                    self._client.disconnect()
+                    self._client.loop_write()
+                    break
         return was_subscribed
 
+    def _has_said_all(self) -> bool:
+        return not (self._to_confirm or self._stored.is_talking or self._client.want_write())
+
     def _send_confirmations(self) -> None:
+        packet_ids: list[int] = []
         while self._to_confirm:
             confirmation = self._to_confirm.popleft()
-            for delivery in confirmation.deliveries:
-                # One of an earlier connection comes again; one of QoS 0 wants none.
-                if delivery.packet_id and delivery.connection == self._connection:
-                    self._client.ack(delivery.packet_id, 1)
-            for address, stored in confirmation.stored:
-                properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-                properties.ContentType = JSON_TYPE
-                self._client.publish(
-                    address.topic(Kind.STORED), stored.model_dump_json(), qos=1, retain=True, properties=properties
-                )
+            # One of an earlier connection comes again; one of QoS 0 wants none.
+            packet_ids += [
+                delivery.packet_id
+                for delivery in confirmation.deliveries
+                if delivery.packet_id and delivery.connection == self._connection
+            ]
+            self._stored.add(confirmation.stored)
+        if packet_ids:
+            self._client.acknowledge(packet_ids)
+            self.unacknowledged -= len(packet_ids)
+
+    def _send_stored(self) -> None:
+        if self._stored.has_to_send:
+            self._client.send(PUBLISH, self._stored.take())
 
     def _subscriptions(self) -> list[tuple[str, SubscribeOptions]]:
         everything = f"{ROOT}/#"
@@ -194,77 +220,85 @@ class Subscriber:
         self, client: mqtt.Client, userdata: object, flags: mqtt.ConnectFlags, reason: ReasonCode, properties: object
     ) -> None:
         if reason.is_failure:
-            _LOG.error("broker refused the connection", action="connect", reason=str(reason))
+            self._note_failure(
+                f"the broker refuses the connection ({reason}); check user, password and the broker's access list"
+            )
+            _LOG.error("broker refused the connection", action="broker.refused", reason=str(reason))
             return
         self._connection += 1
+        self.connections += 1
+        self.unacknowledged = 0
+        self._broker_takes = getattr(properties, "ReceiveMaximum", 65_535)
         client.subscribe(self._subscriptions())
-        _LOG.info("connected", action="connect", session_present=flags.session_present)
+        _LOG.info("connected", action="broker.connected", session_present=flags.session_present)
 
     def _on_subscribe(
         self, client: mqtt.Client, userdata: object, mid: int, reasons: list[ReasonCode], properties: object
     ) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
-            _LOG.error("broker refused the subscription", action="subscribe", reasons=refused)
+            self._trouble = f"the broker refuses the subscription ({', '.join(refused)}); let this client read {ROOT}/#"
+            _LOG.error("broker refused the subscription", action="subscription.refused", reasons=refused)
         else:
+            self._stored.open(self._broker_takes)
             self.subscribed.set()
-            _LOG.info("subscribed", action="subscribe")
+            self._trouble = None
+            _LOG.info("subscribed", action="broker.subscribed")
 
     def _on_disconnect(
         self, client: mqtt.Client, userdata: object, flags: object, reason: ReasonCode, properties: object
     ) -> None:
         # Acknowledgements of this connection must not reach the next one, whose packet ids start anew.
         self._connection += 1
+        self._stored.shut()
+        self._was_refused = False
         self.subscribed.clear()
-        _LOG.warning("disconnected", action="disconnect", reason=str(reason))
+        self.unacknowledged = 0
+        if self._is_stopping.is_set():
+            return
+        if self._trouble is None:
+            self._note_failure(f"the connection to the broker broke ({reason}); it is tried again")
+        _LOG.warning("disconnected", action="broker.lost", reason=str(reason))
 
-    def _on_message(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
+    def _note_failure(self, trouble: str) -> None:
+        self.failures += 1
+        self._trouble = trouble
+
+    def _on_answered(self, packet_id: int, reason: int) -> None:
+        """The broker has what we said to an agent, or refuses it: then the agent keeps its readings and sends again."""
+        address = self._stored.answered(packet_id)
+        self.stored_said += address is not None and reason < _REFUSED
+        if reason >= _REFUSED and not self._was_refused:
+            self._was_refused = True
+            _LOG.error(
+                "the broker refuses what agents are to be told; may this client publish to their topics `stored`?",
+                action="stored.refused",
+                agent=str(address),
+                reason=reason,
+            )
+
+    def _on_received(self, received: list[Publish]) -> None:
         # Decoded here, between two reads of the socket, while another thread prepares the batch before
         # (docs/performance.md).
-        incoming = Incoming(
-            topic=message.topic,
-            payload=bytes(message.payload),
-            content_type=getattr(message.properties, "ContentType", None),
-            arrived_ms=None if message.retain else self._clock_ms(),
-        )
-        decoded = _decode_at_all_costs(incoming)
+        now_ms, now_s = self._clock_ms(), time.monotonic()
+        self.unacknowledged += sum(message.packet_id != 0 for message in received)
         self._buffer.put(
-            Delivery(
-                decoded=decoded,
-                size=_size(incoming, decoded),
-                packet_id=message.mid,
-                connection=self._connection,
-            )
+            [
+                deliver(
+                    message,
+                    connection=self._connection,
+                    most_bytes=self._most_message_bytes,
+                    now_ms=now_ms,
+                    now_s=now_s,
+                )
+                for message in received
+            ]
         )
 
-
-def _decode_at_all_costs(incoming: Incoming) -> Decoded:
-    """An error here would end the network's thread, and with it everybody's readings."""
-    try:
-        return decode(incoming)
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError, RecursionError) as error:
-        _LOG.exception("a message could not be decoded", action="decode", topic=incoming.topic)
-        return Refused(incoming=incoming, reason=Reason.MALFORMED, detail=f"{type(error).__name__}: {error}")
-
-
-def _size(incoming: Incoming, decoded: Decoded) -> int:
-    """What it takes in memory: a small Arrow message can unfold to a thousand times its size."""
-    if isinstance(decoded, ReadingsMessage):
-        return max(
-            len(incoming.payload),
-            sum(column.nbytes for column in (decoded.meter, decoded.at, decoded.value, decoded.quality)),
-        )
-    return len(incoming.payload)
-
-
-def _new_client(broker_url: str, client_id: str) -> tuple[str, int, mqtt.Client]:
-    try:
-        broker = parse_broker_url(broker_url)
-    except ValueError as error:
-        raise SetupError(f"AFKOBLING_BROKER_URL: {error}") from None
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5, manual_ack=True)
-    if broker.user:
-        client.username_pw_set(broker.user, broker.password)
-    if broker.is_encrypted:
-        client.tls_set()
-    return broker.host, broker.port, client
+    def _new_client(self, broker_url: str, client_id: str) -> tuple[str, int, Client]:
+        try:
+            broker = parse_broker_url(broker_url)
+        except ValueError as error:
+            raise SetupError(f"AFKOBLING_BROKER_URL: {error}") from None
+        client = new_client(broker, client_id, on_received=self._on_received, on_answered=self._on_answered)
+        return broker.host, broker.port, client

@@ -20,8 +20,8 @@ import psycopg
 
 from collector.rollup_runner import RollupRunner
 from collector.settings import RollupSettings
-from deploy.bench.ingest import collector_process
 from deploy.bench.pacing import Paced, publish_paced
+from deploy.bench.processes import ServersUsed, collector_process, cpu_s, peak_mb, servers_used
 from deploy.bench.rows import CADENCE_MS, make_model
 from deploy.bench.scratch import scratch_database, scratch_stack
 from schemas.errors import TransientError
@@ -45,7 +45,8 @@ class FollowCase:
 
     `quarter_lag_s`: how long after a quarter's end its consumption stood in the table, of `quarter_rows` meters.
     `follow_lag_…`: how far behind the roll-up is with reading; it waits on purpose for what is still to arrive.
-    CPU seconds are the whole processes'; the server's are PostgreSQL's and Mosquitto's.
+    Cores used are processor seconds by seconds, between the first message and the last; None for a server that is not
+    on this machine. Memory (MB) is that at a tenth of the run, in its middle and at its end, and the most there was.
     """
 
     seconds: int
@@ -59,19 +60,38 @@ class FollowCase:
     follow_lag_last_s: float | None
     quarter_lag_s: float
     quarter_rows: int
-    rollup_cpu_s: float
-    rollup_rss_mb: float
-    collector_cpu_s: float
-    server_cpu_s: float
+    our_cores: float
+    collector_cores: float
+    rollup_cores: float
+    database_cores: float | None
+    broker_cores: float | None
+    publisher_cores: float
+    collector_mb: tuple[float, float, float]
+    collector_peak_mb: float
+    rollup_mb: tuple[float, float, float]
+    rollup_peak_mb: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sample:
-    """Seconds since the start, and how far behind (seconds) ingest and roll-up are."""
+    """Seconds since the start, how far behind (seconds) ingest and roll-up are, and the memory that they hold (MB)."""
 
     at_s: float
     ingest_s: float
     follow_s: float | None
+    collector_mb: float
+    rollup_mb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Used:
+    """Processor seconds at one moment."""
+
+    at_s: float
+    collector: float
+    rollup: float
+    publishers: float
+    servers: ServersUsed
 
 
 def bench_follow(*, seconds: int, readings_per_s: int) -> FollowCase:
@@ -111,26 +131,32 @@ def _run(
         context.Process(target=publish_paced, args=(broker_url, plan, part, _PUBLISHERS, ready), daemon=True)
         for part in range(_PUBLISHERS)
     ]
-    server_before = _server_cpu_s()
     for publisher in publishers:
         publisher.start()
     ready.wait(120)
+    ours = _Processes(
+        collector=collector,
+        rollup=psutil.Process(rollup.pid),
+        publishers=tuple(psutil.Process(publisher.pid) for publisher in publishers),
+    )
+    before = ours.used(connection, broker_url)
     try:
-        samples, quarter_lag = _watch(connection, receiver, plan, edge_ms=edge_ms)
+        samples, quarter_lag, after = _watch(connection, receiver, plan, ours, broker_url, edge_ms=edge_ms)
         for publisher in publishers:
             publisher.join(_PATIENCE_S)
         stored = _wait_for(connection, plan.readings)
         rows = connection.execute(
             "SELECT count(*) FROM consumption WHERE quarter = to_timestamp(%s / 1000.0)", [edge_ms - QUARTER_MS]
         ).fetchone()
-        process = psutil.Process(rollup.pid)
-        used, memory = sum(process.cpu_times()[:2]), process.memory_info().rss / 1e6
-        collector_cpu = sum(collector.cpu_times()[:2])
-        server_cpu = _server_cpu_s() - server_before
+        peaks = peak_mb(ours.collector), peak_mb(ours.rollup)
     finally:
         stop.set()
         rollup.join(30)
     third = plan.seconds / 3
+    wall_s = after.at_s - before.at_s
+    collector_cores = (after.collector - before.collector) / wall_s
+    rollup_cores = (after.rollup - before.rollup) / wall_s
+    servers = after.servers.since(before.servers)
     first = [s for s in samples if s.at_s < third]
     last = [s for s in samples if s.at_s > 2 * third]
     return FollowCase(
@@ -145,10 +171,16 @@ def _run(
         follow_lag_last_s=_mean([s.follow_s for s in last if s.follow_s is not None]),
         quarter_lag_s=round(quarter_lag, 1),
         quarter_rows=rows[0] if rows else 0,
-        rollup_cpu_s=round(used, 1),
-        rollup_rss_mb=round(memory, 1),
-        collector_cpu_s=round(collector_cpu, 1),
-        server_cpu_s=round(server_cpu, 1),
+        our_cores=round(collector_cores + rollup_cores, 3),
+        collector_cores=round(collector_cores, 3),
+        rollup_cores=round(rollup_cores, 3),
+        database_cores=_cores(servers.database_cpu_s, wall_s),
+        broker_cores=_cores(servers.broker_cpu_s, wall_s),
+        publisher_cores=round((after.publishers - before.publishers) / wall_s, 3),
+        collector_mb=_three([s.collector_mb for s in samples]),
+        collector_peak_mb=round(peaks[0], 1),
+        rollup_mb=_three([s.rollup_mb for s in samples]),
+        rollup_peak_mb=round(peaks[1], 1),
     )
 
 
@@ -169,11 +201,40 @@ def _roll_up(database_url: str, behind_ms: int, stop: Event, sender: Connection)
     runner.run()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Processes:
+    """Those of a run."""
+
+    collector: psutil.Process
+    rollup: psutil.Process
+    publishers: tuple[psutil.Process, ...]
+
+    def used(self, connection: psycopg.Connection, broker_url: str) -> _Used:
+        """What they and the servers have used up to now."""
+        return _Used(
+            at_s=time.time(),
+            collector=cpu_s(self.collector),
+            rollup=cpu_s(self.rollup),
+            publishers=sum(map(cpu_s, self.publishers)),
+            servers=servers_used(connection, broker_url),
+        )
+
+
 def _watch(
-    connection: psycopg.Connection, followed: Connection, plan: Paced, *, edge_ms: int
-) -> tuple[list[_Sample], float]:
-    """Look on until the run is over and the quarter complete. Returns samples, and the quarter's lag in seconds."""
+    connection: psycopg.Connection,
+    followed: Connection,
+    plan: Paced,
+    ours: _Processes,
+    broker_url: str,
+    *,
+    edge_ms: int,
+) -> tuple[list[_Sample], float, _Used]:
+    """Look on until the run is over and the quarter complete.
+
+    Returns samples, the quarter's lag in seconds, and what was used up to just before the end of the run.
+    """
     samples: list[_Sample] = []
+    used = ours.used(connection, broker_url)
     started = time.time()
     followed_s = 0.0
     quarter_lag: float | None = None
@@ -190,8 +251,19 @@ def _watch(
         at_s = time.time() - started
         if newest_ms is not None and at_s < plan.seconds:
             follow_s = data_s - followed_s if followed_s else None
-            samples.append(_Sample(at_s=at_s, ingest_s=data_s - newest_ms / 1000, follow_s=follow_s))
-    return samples, quarter_lag
+            samples.append(
+                _Sample(
+                    at_s=at_s,
+                    ingest_s=data_s - newest_ms / 1000,
+                    follow_s=follow_s,
+                    collector_mb=ours.collector.memory_info().rss / 1e6,
+                    rollup_mb=ours.rollup.memory_info().rss / 1e6,
+                )
+            )
+        # The publishers end a little later.
+        if at_s < plan.seconds - _SAMPLE_S:
+            used = ours.used(connection, broker_url)
+    return samples, quarter_lag, used
 
 
 def _wait_for(connection: psycopg.Connection, readings: int) -> float:
@@ -207,10 +279,17 @@ def _wait_for(connection: psycopg.Connection, readings: int) -> float:
         time.sleep(1)
 
 
-def _server_cpu_s() -> float:
-    """What PostgreSQL's and Mosquitto's processes have used, and those of theirs that have ended."""
-    servers = [p for p in psutil.process_iter(["name", "cpu_times"]) if p.info["name"] in {"postgres", "mosquitto"}]
-    return float(sum(sum(process.info["cpu_times"][:4]) for process in servers if process.info["cpu_times"]))
+def _cores(cpu_s: float | None, wall_s: float) -> float | None:
+    return None if cpu_s is None else round(cpu_s / wall_s, 3)
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    """At a tenth, in the middle, at the end."""
+    if not values:
+        raise TransientError("the run was too short to look at; not measured")
+    last = len(values) - 1
+    tenth, middle, end = (round(values[place], 1) for place in (last // 10, last // 2, last))
+    return tenth, middle, end
 
 
 def _mean(values: Sequence[float]) -> float | None:

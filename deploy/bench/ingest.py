@@ -7,37 +7,37 @@ publishers have been told that everything is stored.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
-import psutil
 import psycopg
 
 from api.site_model import apply_site_model
-from collector.binary_copy import READING_TYPES, encode_rows
 from deploy.bench.load import METERS_PER_AGENT, Encoding, Load, Shape, columns, payloads, site_model
+from deploy.bench.processes import collector_process, cpu_s, peak_mb, servers_used
 from deploy.bench.publisher import PATIENCE_S, Published, publish
+from deploy.bench.rows import raw_copy
 from deploy.bench.scratch import scratch_database, scratch_stack
 from schemas.errors import TransientError
 
 _PUBLISHERS = 2
 _AGENTS = 10
-_MOST_MESSAGES = 50_000
-_RAW_BATCH = 50_000
+_MOST_MESSAGES = {Encoding.JSON: 40_000, Encoding.ARROW: 8_000}
+"""A case of small messages is as long as these take: the cost is the message's, not the reading's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestCase:
-    """One measured case. `ratio` is readings_per_s over raw_copy_rows_per_s; cpu and memory are the collectors'."""
+    """One measured case. `ratio` is readings_per_s over raw_copy_rows_per_s.
+
+    Processor seconds are those between the first message and the last confirmation; None for a server that is not on
+    this machine. `peak_mb` is the most memory that a collector had.
+    """
 
     shape: Shape
     readings_per_message: int
@@ -49,33 +49,45 @@ class IngestCase:
     bytes_per_message: int
     raw_copy_rows_per_s: float
     ratio: float
-    cpu_s: float
-    rss_mb: float
+    collectors_cpu_s: float
+    collectors_us_per_message: float
+    publishers_cpu_s: float
+    broker_cpu_s: float | None
+    database_cpu_s: float | None
+    peak_mb: float
+
+
+def cases_of(
+    *, shapes: Sequence[Shape], sizes: Sequence[int], encodings: Sequence[Encoding], collectors: Sequence[int]
+) -> list[tuple[Shape, int, Encoding, int]]:
+    """Every combination: shape, readings a message, encoding, collectors. One reading is deep and wide: once."""
+    only_once = Shape.WIDE if Shape.WIDE in shapes else Shape.DEEP
+    return [
+        (shape, size, encoding, count)
+        for size in sizes
+        for shape in shapes
+        if size > 1 or shape is only_once
+        for encoding in encodings
+        for count in collectors
+    ]
 
 
 def bench_ingest(
-    *,
-    shapes: Sequence[Shape],
-    readings_per_message: Sequence[int],
-    encodings: Sequence[Encoding],
-    collectors: Sequence[int],
-    readings: int,
+    cases: Sequence[tuple[Shape, int, Encoding, int]], *, readings: int, on_case: Callable[[IngestCase], None]
 ) -> list[IngestCase]:
-    """Measure every combination, each in an empty database. `readings` is how many a case sends, about."""
-    cases: list[IngestCase] = []
+    """Measure each, in an empty database. `readings` is how many a case sends, about; small messages: fewer."""
+    measured: list[IngestCase] = []
     with scratch_stack() as servers:
-        for shape in shapes:
-            for size in readings_per_message:
-                for encoding in encodings:
-                    for count in collectors:
-                        load = _load(shape, size, encoding, readings)
-                        with scratch_database(servers.database_url) as database_url:
-                            cases.append(_measure(load, count, database_url, servers.broker_url))
-    return cases
+        for shape, size, encoding, count in cases:
+            load = _load(shape, size, encoding, readings)
+            with scratch_database(servers.database_url) as database_url:
+                measured.append(_measure(load, count, database_url, servers.broker_url))
+            on_case(measured[-1])
+    return measured
 
 
 def _load(shape: Shape, size: int, encoding: Encoding, readings: int) -> Load:
-    messages = max(1, min(readings // size, _MOST_MESSAGES) // _AGENTS)
+    messages = max(1, min(readings // size, _MOST_MESSAGES[encoding]) // _AGENTS)
     return Load(
         shape=shape,
         readings=size,
@@ -96,9 +108,11 @@ def _measure(load: Load, collectors: int, database_url: str, broker_url: str) ->
                 stack.enter_context(collector_process(database_url, broker_url, shared=collectors > 1))
                 for _ in range(collectors)
             ]
+            servers_before, ours_before = servers_used(connection, broker_url), sum(map(cpu_s, processes))
             published, size = _publish(load, broker_url)
-            cpu_s = sum(sum(process.cpu_times()[:2]) for process in processes)
-            rss_mb = max(process.memory_info().rss for process in processes) / 1e6
+            servers = servers_used(connection, broker_url).since(servers_before)
+            ours_s = sum(map(cpu_s, processes)) - ours_before
+            peak = max(map(peak_mb, processes))
         stored = connection.execute("SELECT count(*) FROM reading").fetchone()
         if stored != (load.total_readings,):
             raise TransientError(f"{stored} readings are in the table, {load.total_readings} were sent; not measured")
@@ -119,8 +133,12 @@ def _measure(load: Load, collectors: int, database_url: str, broker_url: str) ->
         bytes_per_message=size,
         raw_copy_rows_per_s=round(raw),
         ratio=round(rate / raw, 3),
-        cpu_s=round(cpu_s, 2),
-        rss_mb=round(rss_mb, 1),
+        collectors_cpu_s=round(ours_s, 2),
+        collectors_us_per_message=round(1e6 * ours_s / load.total_messages, 1),
+        publishers_cpu_s=round(sum(p.cpu_s for p in published), 2),
+        broker_cpu_s=servers.broker_cpu_s,
+        database_cpu_s=servers.database_cpu_s,
+        peak_mb=round(peak, 1),
     )
 
 
@@ -138,48 +156,7 @@ def _raw_copy(connection: psycopg.Connection, load: Load) -> float:
         for agent in range(load.agents)
     ]
     meter_id, at, value = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    quality = np.zeros(len(at), dtype=np.int16)
-    streams = [
-        encode_rows(READING_TYPES, (meter_id[i:j], at[i:j], value[i:j], quality[i:j]))
-        for i in range(0, len(at), _RAW_BATCH)
-        for j in [i + _RAW_BATCH]
-    ]
-    started = time.perf_counter()
-    for stream in streams:
-        with (
-            connection.cursor() as cursor,
-            cursor.copy("COPY reading (meter_id, at, value, quality) FROM STDIN (FORMAT binary)") as copy,
-        ):
-            copy.write(stream)
-    elapsed = time.perf_counter() - started
-    connection.execute("TRUNCATE reading")
-    return len(at) / elapsed
-
-
-@contextmanager
-def collector_process(database_url: str, broker_url: str, *, shared: bool) -> Iterator[psutil.Process]:
-    """`afkobling collector run` from when it has subscribed until the `with` is left."""
-    environment = {
-        **os.environ,
-        "AFKOBLING_DATABASE_URL": database_url,
-        "AFKOBLING_BROKER_URL": broker_url,
-        "AFKOBLING_COLLECTOR_ID": f"bench-{uuid.uuid4().hex[:8]}",
-        **({"AFKOBLING_SHARE_GROUP": "bench"} if shared else {}),
-    }
-    command = [sys.executable, "-m", "deploy.cli", "collector", "run"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)  # noqa: S603
-    try:
-        for line in process.stderr or ():
-            if '"action": "subscribe"' in line:
-                break
-        else:
-            raise TransientError("the collector ended before it had subscribed")
-        yield psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-        if process.stderr:
-            process.stderr.close()
+    return raw_copy(connection, meter_id, at, value)
 
 
 def _publish(load: Load, broker_url: str) -> tuple[list[Published], int]:

@@ -6,19 +6,16 @@ import time
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-
+from deploy.bench.courier import Courier, Message, ready_made
 from deploy.bench.load import ORGANISATION, SITE, UNIT, agent_key
 from deploy.bench.rows import CADENCE_MS
-from schemas.broker_url import parse_broker_url
 from schemas.topics import AgentAddress, Kind
 from schemas.wire import JSON_TYPE
 
 _WINDOW = 1_000
-_BEAT_MS = 100
+_BEAT_S = 0.02
+"""What is due within it is sent together."""
+_PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,38 +43,31 @@ class Paced:
 
 
 def publish_paced(broker_url: str, plan: Paced, part: int, parts: int, ready: Barrier) -> None:
-    """Publish every `parts`-th agent's messages, each at its moment; late ones at once, none left out."""
+    """Publish every `parts`-th agent's messages, each at its moment or a beat later; none is left out."""
     agents = range(part, plan.agents, parts)
     heads = [_head(plan, agent) for agent in agents]
     topics = [
         AgentAddress(organisation=ORGANISATION, site=SITE, agent=agent_key(agent)).topic(Kind.READINGS)
         for agent in agents
     ]
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    client.max_inflight_messages_set(_WINDOW)
-    client.max_queued_messages_set(0)
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.ContentType = JSON_TYPE
-    broker = parse_broker_url(broker_url)
-    client.connect(broker.host, broker.port)
-    client.loop_start()
+    courier = Courier(broker_url, window=_WINDOW)
     ready.wait(120)
     started_ms = time.time() * 1000
-    sent: list[mqtt.MQTTMessageInfo] = []
     for nth in range(plan.rounds):
         values = ",".join(f"{1000 + meter + nth * 0.01:.2f}" for meter in range(plan.meters))
+        due: list[Message] = []
         for place, (head, topic) in enumerate(zip(heads, topics, strict=True)):
             due_ms = started_ms + nth * CADENCE_MS + place * CADENCE_MS / len(heads)
-            early_ms = due_ms - time.time() * 1000
-            if early_ms > _BEAT_MS:
-                time.sleep(early_ms / 1000)
+            if due_ms > time.time() * 1000:
+                courier.send(due)
+                due = []
+                courier.work_until(max(due_ms / 1000, time.time() + _BEAT_S))
             at = str(int(due_ms) - plan.behind_ms)
             body = f'{head}{nth + 1},"sent_at":{at},"at":[{",".join([at] * plan.meters)}],"value":[{values}]}}'
-            sent = [*sent[-1:], client.publish(topic, body, qos=1, properties=properties)]
-    for message in sent:
-        message.wait_for_publish(300)
-    client.disconnect()
-    client.loop_stop()
+            due.append(ready_made(topic, body.encode(), JSON_TYPE))
+        courier.send(due)
+    courier.settle(_PATIENCE_S)
+    courier.close()
 
 
 def _head(plan: Paced, agent: int) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import LiteralString
 
 import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from collector.binary_copy import READING_TYPES, encode_rows
 
 CADENCE_MS = 10_000
 _BATCH = 200_000
+_RAW_BATCH = 50_000
 
 # The site model's own way takes one site at a time, and its checks are not what is measured here.
 _MODEL: tuple[LiteralString, ...] = (
@@ -48,3 +51,25 @@ def fill_readings(connection: psycopg.Connection, *, start_ms: int, instants: in
             ):
                 copy.write(encode_rows(READING_TYPES, (ids[part], at[part], value[part], quality[part])))
     return len(ids) * instants
+
+
+def raw_copy(
+    connection: psycopg.Connection, meter_id: NDArray[np.int32], at: NDArray[np.int64], value: NDArray[np.float64]
+) -> float:
+    """Rows per second of binary COPY, ready encoded, of these readings into the empty table; empties it again."""
+    quality = np.zeros(len(at), dtype=np.int16)
+    streams = [
+        encode_rows(READING_TYPES, (meter_id[i:j], at[i:j], value[i:j], quality[i:j]))
+        for i in range(0, len(at), _RAW_BATCH)
+        for j in [i + _RAW_BATCH]
+    ]
+    started = time.perf_counter()
+    for stream in streams:
+        with (
+            connection.cursor() as cursor,
+            cursor.copy("COPY reading (meter_id, at, value, quality) FROM STDIN (FORMAT binary)") as copy,
+        ):
+            copy.write(stream)
+    elapsed = time.perf_counter() - started
+    connection.execute("TRUNCATE reading")
+    return len(at) / elapsed

@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     settings = read_settings(AlertSettings, arguments)
     service = AlertService(settings)
-    serve(service, registry=service.metrics.registry, port=settings.alert_metrics_port)
+    serve(service, registry=service.metrics.registry, port=settings.alert_metrics_port, part="alerts")
 
 
 def _list(arguments: argparse.Namespace) -> None:

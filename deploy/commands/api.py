@@ -10,6 +10,9 @@ from deploy.commands.settings import add_server_options
 if TYPE_CHECKING:
     from deploy.commands.db import Subparsers
 
+_CLOSE_SECONDS = 5
+"""For the connections to the database, of the time that a stop may take."""
+
 
 def add(subparsers: Subparsers) -> None:
     """Add `api run`."""
@@ -29,8 +32,10 @@ def _port(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import math
     import signal
     import sys
+    from importlib.metadata import version
 
     import structlog
     import uvicorn
@@ -39,14 +44,31 @@ def _run(arguments: argparse.Namespace) -> int:
     from api.settings import ApiSettings
     from deploy.commands.settings import read_settings
     from deploy.logs import configure_logs
+    from deploy.service import stop_seconds
 
     settings = read_settings(ApiSettings, arguments)
+    seconds = stop_seconds()
     # uvicorn raises the signal again once it has shut down in good order; that is an end, not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    configure_logs()
+    configure_logs("api")
+    log = structlog.get_logger(__name__)
     where = f"http://{arguments.host}:{arguments.port}/"
-    structlog.get_logger(__name__).info("serving the API and the page", action="api_start", url=where)
+    log.info("serving the API and the page", action="process.started", url=where, version=version("afkobling"))
     app = create_app(settings)
     prepare(app)
-    uvicorn.run(app, host=arguments.host, port=arguments.port, log_config=None, access_log=False, lifespan="on")
+    try:
+        uvicorn.run(
+            app,
+            host=arguments.host,
+            port=arguments.port,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            # Requests that take longer are cut off.
+            timeout_graceful_shutdown=max(math.floor(seconds - _CLOSE_SECONDS), 1),
+        )
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    log.info("stopped in good order", action="process.stopped")
     return 0

@@ -59,13 +59,17 @@ def add_said_options(parser: argparse.ArgumentParser) -> None:
 
 def said(arguments: argparse.Namespace) -> dict[str, str]:
     """Author and reason as they were given. Raises RefusedError where the account has no name."""
+    return {"author": author(arguments), "reason": arguments.reason}
+
+
+def author(arguments: argparse.Namespace) -> str:
+    """Who says so: as given, else the account's name. Raises RefusedError where it has none."""
     import getpass
 
     try:
-        author = arguments.author or getpass.getuser()
+        return arguments.author or getpass.getuser()
     except (OSError, KeyError) as error:
         raise RefusedError("your account has no name here; say who you are with --author") from error
-    return {"author": author, "reason": arguments.reason}
 
 
 def checked(model: type[Model], **values: Any) -> Model:

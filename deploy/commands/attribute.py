@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     settings = read_settings(AttributionSettings, arguments)
     service = AttributionService(settings)
-    serve(service, registry=service.metrics.registry, port=settings.attribution_metrics_port)
+    serve(service, registry=service.metrics.registry, port=settings.attribution_metrics_port, part="attribution")
 
 
 def _once(arguments: argparse.Namespace) -> None:

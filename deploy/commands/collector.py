@@ -23,4 +23,4 @@ def _run(arguments: argparse.Namespace) -> None:
 
     settings = read_settings(CollectorSettings, arguments)
     collector = Collector(settings)
-    serve(collector, registry=collector.metrics.registry, port=settings.collector_metrics_port)
+    serve(collector, registry=collector.metrics.registry, port=settings.collector_metrics_port, part="collector")

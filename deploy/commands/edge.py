@@ -44,12 +44,23 @@ def _run(arguments: argparse.Namespace) -> int:
     from deploy.commands.settings import environment_with_stack
     from deploy.logs import configure_logs
     from deploy.probes import serve_probes
+    from deploy.service import Deadline, logging_failures, stop_seconds
     from edge.agent import run
     from edge.configuration import load_configuration
+    from edge.counters import Counters
 
     configuration = load_configuration(Path(arguments.config), environment_with_stack())
-    configure_logs()
-    return run(configuration, until_stored=arguments.until_stored, serve_probes=serve_probes)
+    counters = Counters()
+    deadline = Deadline(stop_seconds(), counters.unfinished)
+    configure_logs("edge")
+    with logging_failures(), deadline:
+        return run(
+            configuration,
+            until_stored=arguments.until_stored,
+            serve_probes=serve_probes,
+            stopping=deadline.begin,
+            counters=counters,
+        )
 
 
 def _check(arguments: argparse.Namespace) -> int:

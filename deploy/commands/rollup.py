@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     settings = read_settings(RollupSettings, arguments)
     runner = RollupRunner(settings)
-    serve(runner, registry=runner.metrics.registry, port=settings.rollup_metrics_port)
+    serve(runner, registry=runner.metrics.registry, port=settings.rollup_metrics_port, part="rollup")
 
 
 def _once(arguments: argparse.Namespace) -> None:

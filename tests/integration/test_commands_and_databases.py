@@ -20,8 +20,9 @@ pytestmark = pytest.mark.stack
 
 SITE = "organisation: {id: acme}\nsite: {id: odense, time_zone: Europe/Copenhagen}\n"
 AT = "2026-03-02T10:15:00+01:00"
+LATER = "2026-03-02T12:15:00+01:00"
 Words = tuple[str, ...]
-SAMPLES = {"at": AT, "start": AT, "event": "main:dip:1", "exchange": "main:1", "reading": "main:1"}
+SAMPLES = {"at": AT, "start": AT, "end": LATER, "event": "main:dip:1", "exchange": "main:1", "reading": "main:1"}
 """What is given for an argument that a command can't do without; for any other, and where nothing fits: 1."""
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 PERIODS = ["--base", "2024", "--period", "2025"]
@@ -30,10 +31,14 @@ MORE: dict[Words, list[str]] = {
     ("factors", "import"): ["--shipped"],
     ("decoupling",): PERIODS,
     ("decompose",): PERIODS,
+    ("quarantine", "drop"): ["--agent", "cabinet"],
+    ("quarantine", "reopen"): ["--agent", "cabinet"],
 }
 """What a command wants although its parser does not."""
 MIGRATES, APPLIES = ("db", "migrate"), ("site", "apply")
-NEEDS_NO_SITE = {MIGRATES, APPLIES, ("rollup", "once"), ("attribute", "once")}
+NEEDS_NO_SITE = {MIGRATES, APPLIES, ("rollup", "once"), ("attribute", "once")} | {
+    ("archive", word) for word in ("status", "verify", "restore", "move")
+}
 
 
 def commands() -> dict[Words, list[argparse.Action]]:
@@ -61,6 +66,7 @@ def run(tmp_path, capsys) -> Run:
     (tmp_path / "site.yaml").write_text(SITE, encoding="utf-8")
     (tmp_path / "prices.csv").write_text("year,value,key,source\n2025,120,all,statbank\n", encoding="utf-8")
     samples = {**SAMPLES, "file": tmp_path / "site.yaml", "mapping": EXAMPLES / "runs-erp.yaml"}
+    samples["files"] = EXAMPLES / "history-long.csv"
     files: dict[Words, Path] = {
         ("runs", "import"): EXAMPLES / "runs-erp.csv",
         ("prices", "import"): tmp_path / "prices.csv",

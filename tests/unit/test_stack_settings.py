@@ -111,3 +111,13 @@ def test_ports_are_kept_while_they_are_free_or_ours():
     assert free != other
     assert ports.settle(kept, database_runs=False, broker_runs=False) == kept
     assert ports.settle(kept, database_runs=True, broker_runs=True) == kept
+
+
+def test_the_broker_keeps_what_it_acknowledged_unless_told_not_to():
+    lines = {
+        persistence: mosquitto.render_settings(port=1, store=Path("/s"), log=Path("/l"), persistence=persistence)
+        for persistence in (True, False)
+    }
+    assert "\npersistence true\n" in lines[True]
+    assert "\npersistence false\n" in lines[False]
+    assert mosquitto.render_settings(port=1, store=Path("/s"), log=Path("/l")) == lines[True]
