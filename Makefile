@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ROUNDS ?= 200
+FAULTS ?= 200
+MINUTES ?= 6
 SEED ?= 1
 
 .PHONY: help install demo cases test check format bench chaos constraints clean
@@ -36,13 +37,16 @@ format: install ## put the code in shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install ## measure ingest beside raw COPY, the roll-up beside plain SQL, and how fast figures are told
+bench: install ## measure ingest beside raw COPY, the roll-up beside plain SQL, how fast figures are told and backlogs drain
 	$(BIN)/afkobling bench ingest --shape deep --shape wide --readings-per-message 100
 	$(BIN)/afkobling bench rollup
 	$(BIN)/afkobling bench query
+	$(BIN)/afkobling bench backlog --readings 5000000
+	$(BIN)/afkobling bench outage --seconds 60 --rate 20000
 
-chaos: install ## cut, stall and kill everything, at length (ROUNDS=200 SEED=1)
-	AFKOBLING_CHAOS_ROUNDS=$(ROUNDS) AFKOBLING_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos --timeout 3600
+chaos: install ## kill, cut, fill up and poison everything, at length, and look for what got lost (FAULTS=200 SEED=1)
+	$(BIN)/afkobling chaos --minutes $(MINUTES) --faults $(FAULTS) --seed $(SEED) --broker-persistence both
+	AFKOBLING_CHAOS_FAULTS=$(FAULTS) AFKOBLING_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos --timeout 3600
 
 constraints: install ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable --local | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt

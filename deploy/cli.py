@@ -18,10 +18,12 @@ COMMANDS = (
     "edge",
     "collector",
     "rollup",
+    "archive",
     "attribute",
     "events",
     "exchange",
     "reading",
+    "import_",
     "runs",
     "quality",
     "attribution",
@@ -32,6 +34,7 @@ COMMANDS = (
     "decompose",
     "alerts",
     "meters",
+    "ledger",
     "quarantine",
     "decoupling",
     "drivers",
@@ -39,6 +42,7 @@ COMMANDS = (
     "api",
     "schema",
     "bench",
+    "chaos",
 )
 
 
