@@ -218,6 +218,28 @@ class TestChecks:
         done = answer(tmp_path / "long.csv", "long")
         assert (done["stored"], done["repeated"]) == (1, 1)
 
+    def test_the_future_begins_where_the_collector_says(self, answer, run, monkeypatch, tmp_path):
+        soon = datetime.now(UTC) + timedelta(minutes=30)
+        (tmp_path / "soon.csv").write_text(f"at,tag,value\n{soon.isoformat()},power,1\n")
+        assert answer(tmp_path / "soon.csv", "long", "--dry-run", status=1)["quarantined"] == {"time in the future": 1}
+        monkeypatch.setenv("AFKOBLING_FUTURE_TOLERANCE_MS", "3600000")
+        assert answer(tmp_path / "soon.csv", "long", "--dry-run")["quarantined"] == {}
+        assert answer(tmp_path / "soon.csv", "long")["stored"] == 1
+        monkeypatch.setenv("AFKOBLING_FUTURE_TOLERANCE_MS", "-1")
+        status, _, err = run("import", tmp_path / "soon.csv", "--mapping", tmp_path / "long.yaml")
+        assert (status, "setting AFKOBLING_FUTURE_TOLERANCE_MS: " in err) == (1, True)
+
+    def test_columns_of_meters_that_the_site_lacks_are_left_out_by_name(self, run, tmp_path):
+        gas = "  - {meter: gas, column: Gas, resource: energy, unit: kWh, kind: counter}\n"
+        (tmp_path / "three.yaml").write_text(WIDE + gas)
+        # The last line needs no break when it has all of its cells.
+        (tmp_path / "three.csv").write_text("when,Power,Water,Gas\n2024-03-01 00:15,1,2,3")
+        words = ("import", tmp_path / "three.csv", "--mapping", tmp_path / "three.yaml", "--known-only")
+        for more in (["--dry-run"], []):
+            status, out, _ = run(*words, *more)
+            assert (status, "column 'Gas' is left out: the site model does not have its meter" in out) == (0, True)
+        assert " UTC by " in run(*words)[1]
+
     @pytest.mark.parametrize(
         ("change", "words"),
         [
@@ -328,10 +350,22 @@ class TestFilesThatAreNone:
             ("a.csv", b"when|Power|Water\n2024-03-01 00:15|1|2\n", "lacks the columns when, Power, Water"),
             ("a.csv", b"when,Power,Power,Water\n2024-03-01 00:15,1,2,3\n", "column Power more than once"),
             ("a.csv", b"when,Power,Water\n2024-03-01 00:15,1,\xe6\n", "is not utf-8 text"),
+            (
+                "a.csv",
+                b"when,Power,Water\n2024-03-01 00:15,100,2\n2024-03-01 00:30,1",
+                "a.csv ends within its last line",
+            ),
+            (
+                "a.csv.gz",
+                gzip.compress(
+                    b"when,Power,Water\n" + b"2024-03-01 00:15,1,2\n" * 99_999 + b"2024-03-01 00:30,1", mtime=0
+                ),
+                "a.csv.gz ends within its last line",
+            ),
             ("a.csv", b'when,Power,Water\n2024-03-01 00:15,1,"2\n2024-03-01 00:30,1,2\n', "a.csv:3: not a CSV file"),
             (
                 "a.csv.gz",
-                gzip.compress(b"when,Power,Water\n" + b"2024-03-01 00:15,1,2\n" * 999)[:-20],
+                gzip.compress(b"when,Power,Water\n" + b"2024-03-01 00:15,1,2\n" * 999, mtime=0)[:-20],
                 "cannot be read",
             ),
             ("a.parquet", b"PAR1 and nothing more", "cannot be read as Parquet"),
