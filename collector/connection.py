@@ -17,6 +17,9 @@ _NOTICE_A_DEAD_CLIENT = """
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = 30000; SET idle_in_transaction_session_timeout = '5min'
 """
+# Without it the server's own, or that of PGTZ: local clock times, of which one hour a year stands twice, and what is
+# told as UTC would be none.
+_UTC = "SET timezone TO 'UTC'"
 _EXPECTED = len(migrations())
 _WAITS = "readings wait with the agents meanwhile"
 
@@ -51,6 +54,7 @@ def connect(database_url: str, *, role: str) -> psycopg.Connection:
         tcp_user_timeout=30_000,
     )
     connection.execute(_NOTICE_A_DEAD_CLIENT)
+    connection.execute(_UTC)
     if _newest_applied(connection) < _EXPECTED:
         connection.close()
         raise SetupError("the database has no Afkobling schema, or an older one; run `afkobling db migrate` first")

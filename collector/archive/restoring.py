@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import LiteralString
 
+import numpy as np
 import psycopg
 import pyarrow as pa
 from psycopg import errors
 
 from collector.archive.checking import check_file
+from collector.archive.chunks import chunk_interval
 from collector.archive.contents import UNIX_2000_US
 from collector.archive.errors import NotVerifiedError
 from collector.archive.files import ListedFile, enter_within, list_files
@@ -25,6 +27,16 @@ from collector.binary_copy import encode_rows
 _COPY: LiteralString = "COPY reading (meter_id, at, value, quality) FROM STDIN (FORMAT binary)"
 _MARK: LiteralString = """
     UPDATE archive_file SET restored_at = now(), keep_until = now() + %s WHERE id = %s AND restored_at IS NULL
+"""
+_TOUCH: LiteralString = """
+    INSERT INTO reading (meter_id, at, value, quality)
+    SELECT meter_id, timestamptz 'epoch' + at_us * interval '1 microsecond', 0, 0
+    FROM unnest(%s::int4[], %s::int8[]) AS t(meter_id, at_us)
+    ON CONFLICT DO NOTHING RETURNING meter_id, at
+"""
+_UNTOUCH: LiteralString = """
+    DELETE FROM reading AS r USING unnest(%s::int4[], %s::timestamptz[]) AS t(meter_id, at)
+    WHERE r.meter_id = t.meter_id AND r.at = t.at
 """
 _PATIENCE_S = 60.0
 
@@ -79,6 +91,7 @@ def _restore_file(
     if damaged:
         return f"{file.path} {damaged[0].problem}; nothing of it was restored"
     try:
+        _make_chunks(connection, store, file)
         with connection.transaction(), connection.cursor() as cursor:
             _copy_file(cursor, store, file)
             # Only now, as readers wait for it: they have seen the file so far, and see the table from here on.
@@ -90,9 +103,31 @@ def _restore_file(
             f"{file.path} holds a reading that stands in the table, too ({error.diag.message_detail}); nothing of it "
             "was restored. That must never be: please report it"
         )
+    except errors.DeadlockDetected:
+        return f"{file.path}: somebody wrote late readings there at the same moment; nothing was restored, try again"
     except (pa.ArrowInvalid, NotVerifiedError, OSError) as error:
         return f"{file.path} can't be read: {error}; nothing of it was restored"
     return None
+
+
+def _make_chunks(connection: psycopg.Connection, store: ArchiveStore, file: ListedFile) -> None:
+    """See that the table has the chunks that the file's readings go into, all of them empty as far as they are new.
+
+    In a transaction of its own: whoever makes a chunk holds up everybody who needs another one, to the end. Of those
+    some write late readings, and hold the gate that a restore waits for.
+    """
+    length_us = max(chunk_interval(connection) // timedelta(microseconds=1), 1)
+    made: set[int] = set()
+    for rows in rows_of_file(store, file.path, file.sha256):
+        slots, firsts = np.unique(rows.at_us // length_us, return_index=True)
+        new = [first for slot, first in zip(slots.tolist(), firsts.tolist(), strict=True) if slot not in made]
+        if not new:
+            continue
+        made.update(slots.tolist())
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute(_TOUCH, [rows.meter_id[new].tolist(), rows.at_us[new].tolist()])
+            touched = cursor.fetchall()
+            cursor.execute(_UNTOUCH, [[row[0] for row in touched], [row[1] for row in touched]])
 
 
 def _copy_file(cursor: psycopg.Cursor, store: ArchiveStore, file: ListedFile) -> None:

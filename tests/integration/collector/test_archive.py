@@ -6,7 +6,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from collector.archive import chunks, merging, moving, progress, site_files
+from collector.archive import chunks, files, merging, moving, progress, restoring, site_files
 from collector.archive.archiver import Archiver
 from collector.archive.checking import check_file
 from collector.archive.checksum import HASH, hash_readings
@@ -380,6 +380,46 @@ def test_back_into_the_table_and_into_the_archive_again(connection, database_url
     assert everything(connection, folder) == truth
     assert connection.execute("SELECT count(*) FROM archive_file WHERE restored_at IS NOT NULL").fetchone() == (0,)
     assert strays(connection, folder) == set()
+
+
+def test_late_readings_don_t_wait_for_a_restore(connection, database_url, folder, monkeypatch):
+    truth = in_table(connection)
+    archive_all(connection, settings(database_url, folder))
+    written: list[int] = []
+    values = ("power", START + timedelta(minutes=17), 1.0)
+    writer = threading.Thread(target=lambda: written.append(late(database_url, values).stored), daemon=True)
+
+    def write_first(*args: Any) -> None:
+        # It holds the archive's gate, and needs a chunk that the restore makes: neither may wait for the other.
+        if writer.ident is None:
+            writer.start()
+            writer.join(5)
+            assert not writer.is_alive(), "it waits for the restore, which is about to wait for it"
+        files.enter_within(*args)
+
+    monkeypatch.setattr(restoring, "enter_within", write_first)
+    done = put_back(connection, folder, end=START + HOUR)
+    assert (done.problems, written) == ([], [1])
+    assert sum(in_table(connection).values()) == done.readings + 1
+    assert sum(everything(connection, folder).values()) == len(truth) + 1
+
+
+def test_all_goes_well_on_a_server_with_local_clock_times(database_url, folder, monkeypatch):
+    # The last hour before and the first after the clocks were turned back have the same local times.
+    monkeypatch.setenv("PGTZ", "Europe/Copenhagen")
+    turned = datetime(2026, 10, 25, 1, tzinfo=UTC)
+    prepare(database_url)
+    with connect(database_url, role="test") as connection:
+        connection.execute("TRUNCATE reading")
+        for start in (turned - HOUR, turned):
+            fill(connection, start, days=1, step=timedelta(days=1))
+        connection.execute("UPDATE rollup_progress SET closed_to = 'infinity', computed_to = 'infinity'")
+        truth = in_table(connection)
+        assert archive_all(connection, settings(database_url, folder), now=turned + timedelta(days=60)).problems == []
+        listed = list(list_files(connection))
+        assert [damage for file in listed for damage in check_file(ArchiveStore(str(folder)), file)] == []
+        assert put_back(connection, folder, end=turned + HOUR).problems == []
+        assert in_table(connection) == truth
 
 
 def test_a_reading_in_both_places_is_told_and_nothing_is_restored(connection, database_url, folder):
