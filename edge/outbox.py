@@ -141,13 +141,13 @@ class Outbox:
         """Those of these messages that are not confirmed, in this order. Raises OutboxUnavailableError."""
         return self._guarded(lambda: self._messages(seqs))
 
-    def replace(self, seq: int, drafts: Sequence[Draft]) -> list[int]:
-        """What message `seq` holds goes out as these drafts at the end, and an empty message in its place.
+    def replace(self, waiting: Waiting, drafts: Sequence[Draft]) -> list[int]:
+        """What a message holds goes out as these drafts at the end, and an empty message in its place.
 
-        All or none, in one commit; returns the drafts' seqs, none when `seq` is confirmed or given up by now. Raises
-        OutboxUnavailableError.
+        All or none, in one commit; returns the drafts' seqs, none when that message is confirmed or given up by now, or
+        was of an epoch before. Raises OutboxUnavailableError.
         """
-        return self._guarded(lambda: self._replace(seq, drafts))
+        return self._guarded(lambda: self._replace(waiting, drafts))
 
     def confirm(self, epoch: str, seq: int) -> bool:
         """Forget what is stored: everything up to `seq`. False when that was known already.
@@ -220,10 +220,11 @@ class Outbox:
             ],
         )
 
-    def _replace(self, seq: int, drafts: Sequence[Draft]) -> list[int]:
-        old = self._state
-        row = self._db.execute("SELECT length(payload) FROM message WHERE seq = ?", (seq,)).fetchone()
-        if row is None:
+    def _replace(self, waiting: Waiting, drafts: Sequence[Draft]) -> list[int]:
+        old, seq = self._state, waiting.seq
+        row = self._db.execute("SELECT payload FROM message WHERE seq = ?", (seq,)).fetchone()
+        # In an epoch that has begun meanwhile another message may have that seq.
+        if row is None or row[0] != waiting.payload:
             return []
         seqs = [old.last_seq + 1 + i for i in range(len(drafts))]
         payloads = [draft.encode(old.epoch, one) for draft, one in zip(drafts, seqs, strict=True)]
@@ -235,7 +236,7 @@ class Outbox:
             )
             # What it takes more than before is little, and nothing is given up for it.
             added = sum(len(payload) + _ROW_BYTES for payload in payloads)
-            size = old.size_bytes + added + len(left.payload) - row[0]
+            size = old.size_bytes + added + len(left.payload) - len(row[0])
             new = replace(old, last_seq=old.last_seq + len(drafts), size_bytes=size)
             self._save(new)
         self._state = new

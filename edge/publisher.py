@@ -201,7 +201,7 @@ class Publisher:
         if not drafts:
             self._notes.too_large(waiting.seq, size_bytes=size, limit_bytes=limit)
             return
-        seqs = await asyncio.to_thread(self._outbox.replace, waiting.seq, drafts)
+        seqs = await asyncio.to_thread(self._outbox.replace, waiting, drafts)
         self._notes.split(waiting.seq, len(seqs), size_bytes=size, limit_bytes=limit)
         # An empty message stands in its place now: go on at once.
         self.wake()

@@ -93,7 +93,7 @@ def test_the_outbox_holds_the_same_readings_before_and_after(sizes: list[int], d
         seq = data.draw(st.integers(1, len(sizes)))
         [waiting] = outbox.messages([seq])
         drafts = split_message(waiting.kind, waiting.payload, max_bytes=600, now_ms=now_ms)
-        seqs = outbox.replace(seq, drafts)
+        seqs = outbox.replace(waiting, drafts)
         state = outbox.state()
         assert seqs == list(range(len(sizes) + 1, state.last_seq + 1))
         assert state.readings == sum(sizes), "they were taken once"
@@ -103,4 +103,18 @@ def test_the_outbox_holds_the_same_readings_before_and_after(sizes: list[int], d
         assert messages[seq - 1].at == []
         assert outbox.size_bytes == outbox._load().size_bytes
         outbox.confirm(outbox.epoch, seq)
-        assert outbox.replace(seq, drafts) == [], "confirmed by now"
+        assert outbox.replace(waiting, drafts) == [], "confirmed by now"
+
+
+def test_a_message_of_an_epoch_before_takes_no_other_s_place(tmp_path: Path) -> None:
+    payloads = []
+    for name, value in (("before", 1.0), ("now", 2.0)):
+        with closing(Outbox(tmp_path / name, max_bytes=10**7, when_full=WhenFull.DROP_OLDEST, now_ms=now_ms)) as outbox:
+            gathering = Gathering(max_readings=50, max_age_s=1, max_bytes=900_000)
+            gathering.add(Taken(readings=[Reading(meter="oven", at_ms=NOW_MS, value=value, unit="kWh")]), 0)
+            outbox.append(gathering.take(now_ms=now_ms))
+            payloads += outbox.messages([1])
+            drafts = split_message(payloads[0].kind, payloads[0].payload, max_bytes=600, now_ms=now_ms)
+            if name == "now":
+                assert outbox.replace(payloads[0], drafts) == []
+                assert outbox.messages([1]) == [payloads[1]]
