@@ -38,6 +38,13 @@ class Prefetch:
         readings = fetched.result()
         return readings if self._span == (from_ms, to_ms) else None
 
+    def forget(self) -> None:
+        """What was fetched is not asked for: whoever begins again reads for themselves.
+
+        Else somebody else may have taken off the notes of what came late since, and it would never be seen.
+        """
+        self._slice = None
+
     def close(self) -> None:
         """End the thread and its connection. Safe twice."""
         self._pool.shutdown(cancel_futures=True)

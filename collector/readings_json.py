@@ -21,6 +21,8 @@ from schemas.wire import EPOCH_PATTERN, MAX_READINGS, MAX_SEQ, VERSION
 
 _LARGEST_KEPT = 65_536
 _MOST_KEPT = 32_000_000
+_ENTRY_BYTES = 300
+"""What an entry takes in memory besides, roughly: a hundred thousand short ones are no less."""
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _SYMBOL = re.compile(r"[^\x00-\x1f\x7f]{1,20}")
 _EPOCH = re.compile(EPOCH_PATTERN)
@@ -153,11 +155,12 @@ class _Repeated(Generic[_What]):
         if found is None:
             found = self._read(key)
             if len(key) <= _LARGEST_KEPT:
-                if self._bytes + len(key) > _MOST_KEPT:
+                size = len(key) + _ENTRY_BYTES
+                if self._bytes + size > _MOST_KEPT:
                     self._kept.clear()
                     self._bytes = 0
                 self._kept[key] = found
-                self._bytes += len(key)
+                self._bytes += size
         return found
 
 

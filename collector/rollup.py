@@ -177,6 +177,8 @@ class RollUp:
 
     def _begin(self, cursor: psycopg.Cursor, computed_to: int | None, closed_to: int) -> Follower | None:
         """One that stands a quarter before `computed_to`, or before the first reading; None where there is none."""
+        if self._prefetch is not None:
+            self._prefetch.forget()
         rules = read_rules(cursor)
         if computed_to is None:
             bounds = reading_bounds(cursor)

@@ -12,6 +12,7 @@ import pytest
 from api.site_model import apply_site_model
 from collector.batch import Batch, Checked, ReadingRows, encode_readings
 from collector.meter_index import load_meter_index
+from collector.prefetch import Prefetch
 from collector.rebuild import rebuild
 from collector.rollup import RollUp, roll_up_once
 from collector.store import write_batch
@@ -364,3 +365,16 @@ def test_a_meter_that_stands_still_across_a_silence_is_told_whole(connection: ps
     assert row is not None
     assert [round(instant.timestamp() * 1000) for instant in row] == [T0 + 10 * MIN, T0 + 75 * MIN]
     assert rebuild(connection).is_identical
+
+
+def test_what_was_read_ahead_is_not_believed_by_whoever_begins_again(
+    connection: psycopg.Connection, database_url: str
+) -> None:
+    # Of what came late since, somebody else may have taken off the notes.
+    prefetch = Prefetch(lambda: psycopg.connect(database_url, autocommit=True))
+    prefetch.fetch(T0, T0 + MIN)
+    RollUp(prefetch=prefetch).step(connection, due_ms=T0)
+    assert prefetch.take(T0, T0 + MIN) is None
+    prefetch.fetch(T0, T0 + MIN)
+    assert prefetch.take(T0, T0 + MIN) is not None
+    prefetch.close()
