@@ -11,10 +11,18 @@ from collector.follower import LOOK_MS
 from schemas.wire import MAX_PAYLOAD_BYTES
 
 
-class CollectorSettings(BaseSettings):
-    """Every setting of `afkobling collector run`."""
+class CheckSettings(BaseSettings):
+    """What a reading is checked by, whichever way it comes: live, by a replay, or from a file."""
 
     model_config = SettingsConfigDict(env_prefix="AFKOBLING_", frozen=True, extra="ignore")
+
+    future_tolerance_ms: Annotated[
+        int, Field(ge=0, description="a reading further ahead of this clock goes to quarantine")
+    ] = 300_000
+
+
+class CollectorSettings(CheckSettings):
+    """Every setting of `afkobling collector run`."""
 
     database_url: Annotated[str, Field(description="postgresql://… of the TimescaleDB to write to")]
     broker_url: Annotated[str, Field(description="mqtt://host:port or mqtts://host:port")]
@@ -39,9 +47,6 @@ class CollectorSettings(BaseSettings):
         int, Field(ge=1, le=65_535, description="messages that the broker may send ahead of acknowledgement")
     ] = 2_000
     buffer_bytes: Annotated[int, Field(ge=2_000_000, description="payload bytes held in memory, at most")] = 64_000_000
-    future_tolerance_ms: Annotated[
-        int, Field(ge=0, description="a reading further ahead of this clock goes to quarantine")
-    ] = 300_000
     collector_metrics_port: Annotated[
         int | None, Field(ge=1, le=65_535, description="Prometheus metrics and health on 127.0.0.1")
     ] = None

@@ -216,8 +216,10 @@ def load_mapping(name: str, *, folder: Path) -> Mapping:
     path = folder / name
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MappingError(f"the mapping {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise MappingError(f"the mapping {path} cannot be read: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise MappingError(f"the mapping {path} is not UTF-8 text: {error}; save it as UTF-8") from error
     return parse_configuration(text, name=str(path), model=Mapping)
 
 

@@ -46,7 +46,7 @@ class CsvTable:
         try:
             with _bytes(path) as file:
                 begin = file.read(_HEADER_BYTES)
-            quotes, marks = _count_quotes(path)
+            quotes, marks, last = _look_through(path)
         except _UNREADABLE as error:
             raise ImportRefusedError(f"{path} cannot be read: {error}; it may be cut off or damaged") from error
         try:
@@ -67,7 +67,9 @@ class CsvTable:
         except csv.Error as error:
             raise ImportRefusedError(f"{path} is not a CSV file: {error}") from error
         if header is None:
-            raise ImportRefusedError(f"{path} is empty" if not skip else f"{path} has no header in line {skip + 1}")
+            raise ImportRefusedError(
+                f"{path} is empty; export it again" if not skip else f"{path} has no header in line {skip + 1}"
+            )
         table = cls(
             path=path,
             header=[name.strip() for name in header],
@@ -78,6 +80,7 @@ class CsvTable:
         )
         if marks % 2:
             table.check_quotes()
+        table.check_end(last)
         return table
 
     @property
@@ -131,6 +134,22 @@ class CsvTable:
                 ) from error
             except UnicodeDecodeError as error:
                 raise _wrong_encoding(self.path, self.encoding, error) from error
+
+    def check_end(self, last: bytes) -> None:
+        """Raises ImportRefusedError where the last line has neither all cells nor an end: its last cell may be half a
+        number. `last` is what stands behind the last line break."""
+        try:
+            if not last.strip() or b'"' in last or b"\r" in last or "\n".encode(self.encoding) != b"\n":
+                return
+            row = last.decode(self.encoding).split(self.delimiter)
+        except UnicodeDecodeError as error:
+            raise _wrong_encoding(self.path, self.encoding, error) from error
+        if len(row) < len(self.header):
+            shown = last[-40:].decode(self.encoding, "replace")
+            raise ImportRefusedError(
+                f"{self.path} ends within its last {self.counted}, {shown!r}: it may be cut off. "
+                "Fetch it again; or, if it is whole, end it with a line break"
+            )
 
     def _reader(self, file: IO[bytes], names: list[str], wanted: list[str], keep_odd: object) -> pv.CSVStreamingReader:
         try:
@@ -218,12 +237,17 @@ def _bytes(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if is_compressed else path.open("rb")
 
 
-def _count_quotes(path: Path) -> tuple[bool, int]:
-    marks = 0
+def _look_through(path: Path) -> tuple[bool, int, bytes]:
+    """Whether there are quotes, how many, and what stands behind the last line break, of a long line nothing."""
+    marks, last = 0, b""
     with _bytes(path) as file:
         while block := file.read(_BLOCK_BYTES):
             marks += block.count(b'"')
-    return marks > 0, marks
+            _, found, after = block.rpartition(b"\n")
+            last = after if found else last + after
+            if len(last) > _BLOCK_BYTES:
+                last = b""
+    return marks > 0, marks, last
 
 
 def _with_mark(encoding: str) -> str:

@@ -98,7 +98,8 @@ def _done(answer: Mapping[str, Any]) -> Iterator[str]:
         f"{answer['quarantined']:,} in quarantine"
     )
     if answer["was_done"]:
-        yield f"was imported on {answer['finished_at'][:16]} by {answer['author']}, nothing is left to do: {counts}"
+        when = _minute(answer["finished_at"])
+        yield f"was imported on {when} by {answer['author']}, nothing is left to do: {counts}"
         return
     yield f"{answer['rows']:,} rows, read with mapping {answer['mapping']}: {counts}"
     if answer["resumed_at_row"]:
@@ -110,8 +111,8 @@ def _done(answer: Mapping[str, Any]) -> Iterator[str]:
     namesake = answer["namesake"]
     if namesake:
         yield (
-            f"a file of this name was imported on {namesake['started_at'][:16]} with other contents; this one was "
-            "taken from its beginning, and what was stored already was left as it was"
+            f"a file of this name was imported on {_minute(namesake['started_at'])} with other contents; this one "
+            "was taken from its beginning, and what was stored already was left as it was"
         )
 
 
@@ -137,6 +138,8 @@ def _found(answer: Mapping[str, Any]) -> Iterator[str]:
         yield "the newest row stands first"
     for name, count in list(answer["unwanted"].items())[:_NAMED]:
         yield f"{count:,} rows of {name!r} are left out: the mapping or the site model does not have it"
+    for name in answer["unknown_columns"][:_NAMED]:
+        yield f"column {name!r} is left out: the site model does not have its meter"
     listed = answer["listed"]
     for one in listed:
         yield f"{answer['counted_by']} {one['row']}: {one['reason']}" if one["row"] else one["reason"]
@@ -169,8 +172,16 @@ def _findings(prepared: Prepared, found: Findings) -> dict[str, Any]:
         "counted_by": prepared.layout.table.counted,
         "is_backwards": prepared.survey.seconds is not None,
         "unwanted": dict(found.unwanted.most_common()),
+        "unknown_columns": _unknown_columns(prepared),
         "meters": [_meter(prepared, meter, found, i) for i, meter in enumerate(prepared.matched.meters)],
     }
+
+
+def _unknown_columns(prepared: Prepared) -> list[str]:
+    """Columns that --known-only leaves out; names in rows are counted as `unwanted`."""
+    if prepared.layout.mapping.long is not None or not prepared.wanted.known_only:
+        return []
+    return [meter.name for meter in prepared.matched.unknown]
 
 
 def _meter(prepared: Prepared, meter: FoundMeter, found: Findings, i: int) -> dict[str, Any]:
@@ -201,6 +212,11 @@ def _instant_of(at_ms: int) -> str:
         return _instant(datetime.fromtimestamp(at_ms / 1000, UTC))
     except (ValueError, OverflowError):
         return f"{at_ms} ms"
+
+
+def _minute(instant: str) -> str:
+    """An answer's instant, for a person."""
+    return f"{instant[:16].replace('T', ' ')} UTC"
 
 
 def _instant(at: datetime) -> str:

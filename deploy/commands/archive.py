@@ -12,7 +12,6 @@ from schemas.errors import PermanentError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     from psycopg import Connection
 
@@ -112,12 +111,17 @@ def _default_url(database_url: str) -> str | None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
     from collector.archive.archiver import Archiver, ArchiveRunner
+    from collector.archive.state import read_state
     from deploy.commands.archive_words import print_pass
     from deploy.service import serve
 
     if not arguments.forever and (arguments.every or arguments.metrics_port):
         raise ArchiveCommandError("--every and --metrics-port are of --forever; add it, or leave them out")
+    if arguments.forever and arguments.json:
+        raise ArchiveCommandError("--json is of a single pass; with --forever the log tells, leave it out")
     settings = _settings(arguments, is_process=arguments.forever)
     default_url = _default_url(settings.database_url)
     if arguments.forever:
@@ -126,7 +130,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     with _connected(settings, "archive") as connection:
         done = Archiver(settings, default_url=default_url).once(connection)
-    print_pass(done, as_json=arguments.json)
+        state = read_state(connection, url=None, now=datetime.now(UTC), retention=settings.retention)
+    print_pass(done, waiting=state.waiting_chunks, as_json=arguments.json)
     return 1 if done.problems else 0
 
 
@@ -192,10 +197,11 @@ def _restore(arguments: argparse.Namespace) -> int:
     from collector.archive.archiver import open_archive
     from collector.archive.files import find_site_id
     from collector.archive.restoring import Restored, restore
+    from deploy.commands.instants import parse_instant
     from schemas.durations import parse_span_ms
 
     settings = _settings(arguments)
-    start, end = _instant(arguments.start), _instant(arguments.end)
+    start, end = parse_instant(arguments.start), parse_instant(arguments.end)
     if start >= end:
         raise ArchiveCommandError("--to is not after --from; nothing lies in between")
     try:
@@ -260,17 +266,3 @@ def _connected(settings: ArchiveSettings, role: str) -> AbstractContextManager[C
 def _counts(connection: Connection, file: Any) -> bool:
     row = connection.execute("SELECT FROM archive_file WHERE id = %s AND restored_at IS NULL", [file.id]).fetchone()
     return row is not None
-
-
-def _instant(text: str) -> datetime:
-    from datetime import UTC, datetime
-
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise ArchiveCommandError(f"{text!r} is no instant; write 2026-01-31 or 2026-01-31T12:00+01:00") from None
-    if instant.tzinfo is None:
-        if "T" in text or " " in text.strip():
-            raise ArchiveCommandError(f"{text!r} lacks its offset from UTC; write 2026-01-31T12:00+01:00")
-        instant = instant.replace(tzinfo=UTC)
-    return instant.astimezone(UTC)

@@ -79,6 +79,9 @@ def _import(arguments: argparse.Namespace) -> int:
             wanted = _wanted(arguments, path, site, mapping)
             try:
                 answer, is_good = _one(arguments, connection, wanted)
+            except KeyboardInterrupt:
+                print("afkobling: stopped; what is stored stays, and the same command goes on there", file=sys.stderr)
+                raise
             except (PermanentError, TransientError) as error:
                 print(f"afkobling: {error}", file=sys.stderr)
                 answer, is_good = {"file": str(path), "error": str(error)}, False
@@ -94,6 +97,7 @@ def _import(arguments: argparse.Namespace) -> int:
 def _wanted(arguments: argparse.Namespace, path: Path, site: SiteRow, mapping: Mapping | None) -> Wanted:
     from collector.importing.formats import Format
     from collector.importing.prepared import Wanted
+    from deploy.commands.settings import future_tolerance_ms
 
     return Wanted(
         path=path,
@@ -105,6 +109,7 @@ def _wanted(arguments: argparse.Namespace, path: Path, site: SiteRow, mapping: M
         agent=arguments.agent,
         known_only=arguments.known_only,
         most_quarantined=arguments.most_quarantined,
+        future_tolerance_ms=future_tolerance_ms(),
     )
 
 

@@ -228,7 +228,9 @@ def _mark(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_answer(marked)
         return
-    done = "dropped" if arguments.act == "drop" else "reopened"
+    done, there = ("dropped", "waiting") if arguments.act == "drop" else ("reopened", "dropped")
+    if not marked.entries:
+        print(f"no entry fits; `afkobling quarantine list --state {there}` shows those that there are")
     print(f"{done} {marked.entries} entries with {marked.readings} readings")
     for reason, count in marked.reasons.items():
         print(f"    {count}  {reason}")
@@ -274,11 +276,12 @@ def run_replays(arguments: argparse.Namespace, number: int | None) -> None:
     from collector.connection import connect
     from collector.replay import replay_all
     from deploy.commands.db import site_database_url
+    from deploy.commands.settings import future_tolerance_ms
     from deploy.migrate import DatabaseAwayError, in_one_line
 
     try:
         with connect(site_database_url(arguments), role="replay") as connection:
-            replay_all(connection, number)
+            replay_all(connection, number, future_tolerance_ms=future_tolerance_ms())
     except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
         raise DatabaseAwayError(
             f"the database went away: {in_one_line(error)}; what is replayed stays so; a collector does the rest, "

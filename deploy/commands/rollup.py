@@ -108,19 +108,11 @@ def _rebuild(arguments: argparse.Namespace) -> None:
 
 
 def _instant_ms(text: str | None) -> int | None:
-    from datetime import UTC, datetime
+    from deploy.commands.instants import parse_instant
 
     if text is None:
         return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise RebuildRefusedError(f"{text!r} is no instant; write 2026-01-31 or 2026-01-31T12:00+01:00") from None
-    if instant.tzinfo is None:
-        if "T" in text or " " in text.strip():
-            raise RebuildRefusedError(f"{text!r} lacks its offset from UTC; write 2026-01-31T12:00+01:00")
-        instant = instant.replace(tzinfo=UTC)
-    return int(instant.timestamp() * 1000)
+    return int(parse_instant(text).timestamp() * 1000)
 
 
 def _find_meters(connection: Connection, keys: list[str] | None, site: str | None) -> list[int] | None:

@@ -40,9 +40,18 @@ def read_settings(model: type[Settings], arguments: argparse.Namespace) -> Setti
         return model(**given)
     except ValidationError as error:
         lines = [
-            f"setting AFKOBLING_{'_'.join(str(step) for step in e['loc']).upper()}: {e['msg']}" for e in error.errors()
+            f"setting AFKOBLING_{'_'.join(str(step) for step in e['loc']).upper()}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
         ]
         raise PermanentError("\n".join(lines)) from error
+
+
+def future_tolerance_ms() -> int:
+    """How far ahead of this clock readings are taken, as the collector takes them. Raises PermanentError."""
+    from collector.settings import CheckSettings
+
+    return read_settings(CheckSettings, argparse.Namespace(settings=())).future_tolerance_ms
 
 
 def environment_with_stack() -> dict[str, str]:
