@@ -46,7 +46,7 @@ bench: install ## measure ingest beside raw COPY, the roll-up beside plain SQL, 
 
 chaos: install ## kill, cut, fill up and poison everything, at length, and look for what got lost (FAULTS=200 SEED=1)
 	$(BIN)/afkobling chaos --minutes $(MINUTES) --faults $(FAULTS) --seed $(SEED) --broker-persistence both
-	AFKOBLING_CHAOS_FAULTS=$(FAULTS) AFKOBLING_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos --timeout 3600
+	AFKOBLING_CHAOS_FAULTS=$(FAULTS) AFKOBLING_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos tests/integration/test_bench_backlog.py --timeout 3600
 
 constraints: install ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable --local | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
