@@ -13,12 +13,20 @@ from collector.metering.neighbourhood import Stretch
 LONGEST_STRETCH_MS = 7 * 86_400_000
 _DAY_MS = 86_400_000
 _MOST_NOTES = 5_000
+"""Taken off at once: notes of a meter and day."""
 
-_PENDING: LiteralString = """
-    SELECT id, meter_id, (extract(epoch FROM from_at) * 1000)::int8, (extract(epoch FROM to_at) * 1000)::int8
-    FROM pending ORDER BY meter_id, from_at LIMIT %s
+# One statement has one view of the table: what is added meanwhile is neither told nor deleted.
+_TAKE: LiteralString = """
+    WITH noted AS MATERIALIZED (
+        SELECT meter_id, date_bin('1 day', from_at, '2000-01-01Z') AS day, min(from_at) AS first, max(to_at) AS last
+        FROM pending GROUP BY meter_id, day ORDER BY meter_id, day LIMIT %s
+    ), taken AS (
+        DELETE FROM pending AS p USING noted AS n
+        WHERE p.meter_id = n.meter_id AND date_bin('1 day', p.from_at, '2000-01-01Z') = n.day
+    )
+    SELECT meter_id, (extract(epoch FROM first) * 1000)::int8, (extract(epoch FROM last) * 1000)::int8
+    FROM noted ORDER BY meter_id, first
 """
-_DROP_PENDING: LiteralString = "DELETE FROM pending WHERE id = ANY(%s)"
 
 
 def by_day(meter_id: NDArray[np.int32], at_ms: NDArray[np.int64]) -> tuple[list[int], list[int], list[int]]:
@@ -49,12 +57,10 @@ def _spans(
 def take_pending(cursor: psycopg.Cursor) -> list[tuple[int, int, int]]:
     """Take notes off, some at most: meter, first and last instant (Unix milliseconds), sorted by meter and time.
 
-    Notes first, then readings: whoever adds a reading from here on adds a note of its own.
+    Those of a meter that begin on one day (UTC) come as one, however many batches left them: after an outage each
+    message did. Notes first, then readings: whoever adds a reading from here on adds a note of its own.
     """
-    notes = cursor.execute(_PENDING, [_MOST_NOTES]).fetchall()
-    if notes:
-        cursor.execute(_DROP_PENDING, [[note[0] for note in notes]])
-    return [(meter, from_at, to_at) for _, meter, from_at, to_at in notes]
+    return cursor.execute(_TAKE, [_MOST_NOTES]).fetchall()
 
 
 def merge_notes(notes: list[tuple[int, int, int]], followed_to: int) -> list[list[Stretch]]:
