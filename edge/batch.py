@@ -57,6 +57,11 @@ class Gathering:
         return len(self._readings)
 
     @property
+    def waits(self) -> bool:
+        """Whether anything is here."""
+        return self._began_s is not None
+
+    @property
     def is_full(self) -> bool:
         """Whether a message's worth of readings is here."""
         return len(self._readings) >= self._max_readings

@@ -76,7 +76,7 @@ class Intake:
             fit = [reading for reading in taken.readings if self._is_fit(reading)]
             if fit or taken.runs:
                 self._counters.note_taken(self._source.name, len(fit), now_s=time.time())
-            await self._queue.put(Taken(readings=fit, runs=taken.runs))
+            await self._queue.put(Taken(readings=fit, runs=taken.runs, kept=taken.kept))
 
     def _is_fit(self, reading: Reading) -> bool:
         reason = refusal(reading)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from schemas.resources import Quality
@@ -26,10 +26,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """Readings and runs that a driver took together. A value that could not be read is simply absent."""
+    """Readings and runs that a driver took together. A value that could not be read is simply absent.
+
+    `kept` is called in the agent's event loop, once, when all of it is in the outbox and on disk: a source that can be
+    read only once lets go of it then, not before. After a kill in between it hands the same over again, which is
+    a no-op further on.
+    """
 
     readings: Sequence[Reading] = ()
     runs: Sequence[RunSpan] = ()
+    kept: Callable[[], None] | None = None
 
 
 def refusal(reading: Reading) -> str | None:

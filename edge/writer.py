@@ -40,6 +40,7 @@ class Writer:
         self._now_ms = now_ms
         self._seldom = Seldom()
         self._give_up_s: float | None = None
+        self._kept: list[Callable[[], None]] = []
 
     def stop_trying(self, *, after_s: float) -> None:
         """From then on, what an outbox that fails does not take is given up, loudly: the agent has to end."""
@@ -59,13 +60,22 @@ class Writer:
                 more = False
             else:
                 self._gathering.add(taken, time.monotonic())
-            if not more or self._gathering.is_full:
+                if taken.kept is not None:
+                    self._kept.append(taken.kept)
+            if not more or self._gathering.is_full or not self._gathering.waits:
                 await self._append(self._gathering.take(now_ms=self._now_ms))
 
     async def _append(self, drafts: Sequence[Draft]) -> None:
         """Until the outbox has it. What waits meanwhile is bounded by the queue, and drivers wait behind that."""
-        if not drafts:
+        if drafts and not await self._keep(drafts):
+            self._kept.clear()
             return
+        for kept in self._kept:
+            kept()
+        self._kept.clear()
+
+    async def _keep(self, drafts: Sequence[Draft]) -> bool:
+        """False when the agent had to end before the outbox took them."""
         backoff = Backoff(initial_s=0.2, cap_s=2)
         while (error := await self._try_append(drafts)) is not None:
             self._counters.outbox_failures.inc()
@@ -83,13 +93,14 @@ class Writer:
                     action="agent.lost",
                     readings=sum(draft.readings for draft in drafts),
                 )
-                return
+                return False
             await asyncio.sleep(wait_s)
         self._counters.note_disk(None)
         if self._seldom.forget("failure"):
             log.info("the outbox works again", action="outbox.back")
         self._counters.appended.inc(len(drafts))
         self._appended()
+        return True
 
     async def _try_append(self, drafts: Sequence[Draft]) -> EdgeTransientError | None:
         try:

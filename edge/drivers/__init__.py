@@ -84,7 +84,7 @@ class DriverKind:
 
 
 def _modbus() -> DriverKind:
-    from edge.drivers.modbus import ModbusDriver, ModbusSettings
+    from edge.drivers.modbus.driver import ModbusDriver, ModbusSettings
 
     return DriverKind(settings=ModbusSettings, create=ModbusDriver)
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.drivers.modbus_registers import (
+from edge.drivers.modbus.profile import load_modbus_profile, register_of
+from edge.drivers.modbus.registers import (
     Function,
     Register,
     RegisterType,
@@ -18,11 +19,9 @@ from edge.drivers.modbus_registers import (
     decode,
     decode_block,
     encode,
-    load_profile,
     plan_blocks,
-    register_of,
-    shipped_profiles,
 )
+from edge.drivers.profile import shipped_profiles
 from edge.errors import EdgePermanentError
 
 
@@ -123,13 +122,13 @@ def test_an_answer_of_another_length_is_refused() -> None:
 
 def test_shipped_profiles_are_valid() -> None:
     for name in shipped_profiles():
-        profile = load_profile(name, folder=Path())
+        profile = load_modbus_profile(name, folder=Path())
         assert profile.name == name
         assert {"power", "energy-import", "energy-export"} <= set(profile.quantities)
 
 
 def test_abb_reads_its_register_by_hand() -> None:
-    profile = load_profile("abb-b23", folder=Path())
+    profile = load_modbus_profile("abb-b23", folder=Path())
     place = register_of(profile, "energy-import", key="oven")
     assert (place.address, place.function) == (0x5000, Function.HOLDING)
     assert decode(place, [0, 0, 0x0001, 0x0000]) == 655.36
@@ -139,12 +138,12 @@ def test_one_s_own_profile_and_its_errors(tmp_path: Path) -> None:
     text = shipped_profiles()["abb-b23"]
     (tmp_path / "mine.yaml").write_text(text.replace("unit: W,", "unit: kWh,"))
     with pytest.raises(
-        EdgePermanentError, match=r"mine\.yaml:7: quantities\.power: unit kWh does not go with kind rate"
+        EdgePermanentError, match=r"mine\.yaml:8: quantities\.power: unit kWh does not go with kind rate"
     ):
-        load_profile("mine.yaml", folder=tmp_path)
+        load_modbus_profile("mine.yaml", folder=tmp_path)
     (tmp_path / "mine.yaml").write_text(text)
-    assert load_profile("mine.yaml", folder=tmp_path).all_ones_is_absent
+    assert load_modbus_profile("mine.yaml", folder=tmp_path).all_ones_is_absent
     with pytest.raises(EdgePermanentError, match="known: abb-b23"):
-        load_profile("abb", folder=tmp_path)
+        load_modbus_profile("abb", folder=tmp_path)
     with pytest.raises(EdgePermanentError, match="cannot be read"):
-        load_profile("none.yaml", folder=tmp_path)
+        load_modbus_profile("none.yaml", folder=tmp_path)

@@ -16,7 +16,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edge.drivers import DriverContext
-from edge.drivers.modbus import ModbusDriver, ModbusSettings
+from edge.drivers.modbus.driver import ModbusDriver, ModbusSettings
 from edge.errors import EdgePermanentError
 from edge.readings import Taken
 
@@ -188,6 +188,7 @@ def test_what_a_profile_knows_of_its_meters_is_offered(tmp_path: Path) -> None:
     name: own
     description: a meter with five digits
     source: its dial
+    protocol: modbus
     function: holding
     quantities:
       oven: {address: 1, type: u32, unit: kWh, resource: energy, kind: counter, register_width: 100000,

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from edge.backoff import Backoff
 from edge.drivers import DriverContext, DriverSettings
-from edge.drivers.modbus_registers import Block, Function, decode_block, load_profile, plan_blocks, register_of
+from edge.drivers.modbus.profile import load_modbus_profile, register_of
+from edge.drivers.modbus.registers import Block, Function, decode_block, plan_blocks
 from edge.drivers.pacing import sleep_unless, ticks
 from edge.errors import EdgePermanentError, EdgeTransientError
 from edge.notices import Seldom
@@ -60,7 +61,7 @@ class ModbusDriver:
 
     def __init__(self, settings: ModbusSettings, context: DriverContext) -> None:
         """Raises EdgePermanentError for an unknown profile or quantity."""
-        profile = load_profile(settings.profile, folder=context.folder)
+        profile = load_modbus_profile(settings.profile, folder=context.folder)
         for meter, quantity in settings.meters.items():
             if quantity not in profile.quantities:
                 raise EdgePermanentError(
@@ -82,18 +83,7 @@ class ModbusDriver:
 
     def offers(self) -> Sequence[OfferedMeter]:
         return [
-            OfferedMeter(
-                meter=meter,
-                resource=quantity.resource,
-                unit=quantity.unit,
-                kind=quantity.kind,
-                carrier=quantity.carrier,
-                driver=self._settings.name,
-                cadence_ms=self._settings.every,
-                register_width=quantity.register_width,
-                rated_maximum=quantity.rated_maximum,
-                accuracy_class=quantity.accuracy_class,
-            )
+            quantity.offer(meter, driver=self._settings.name, cadence_ms=self._settings.every)
             for meter, quantity in self._quantities.items()
         ]
 
