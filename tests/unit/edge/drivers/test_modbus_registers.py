@@ -143,7 +143,7 @@ def test_one_s_own_profile_and_its_errors(tmp_path: Path) -> None:
         load_modbus_profile("mine.yaml", folder=tmp_path)
     (tmp_path / "mine.yaml").write_text(text)
     assert load_modbus_profile("mine.yaml", folder=tmp_path).all_ones_is_absent
-    with pytest.raises(EdgePermanentError, match="known: abb-b23"):
+    with pytest.raises(EdgePermanentError, match="known for modbus: abb-b23"):
         load_modbus_profile("abb", folder=tmp_path)
     with pytest.raises(EdgePermanentError, match="cannot be read"):
         load_modbus_profile("none.yaml", folder=tmp_path)
