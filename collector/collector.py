@@ -265,7 +265,10 @@ class Collector:
             self._connection = None
 
     def _confirm(self, gathered: _Gathered, written: Written) -> None:
-        stored = [(address, Stored(epoch=epoch, seq=seq)) for (address, epoch), seq in written.stored_seq.items()]
+        at = self._clock_ms()
+        stored = [
+            (address, Stored(epoch=epoch, seq=seq, at=at)) for (address, epoch), seq in written.stored_seq.items()
+        ]
         self._subscriber.confirm(Confirmation(deliveries=gathered.deliveries, stored=stored))
         self.metrics.committed(
             gathered.deliveries, gathered.batch, written, now_s=time.monotonic(), at_s=self._clock_ms() / 1000

@@ -145,7 +145,7 @@ def _decode_kind(incoming: Incoming, address: AgentAddress, kind: Kind) -> Decod
         case Kind.STATUS:
             status = Status.model_validate_json(incoming.payload)
             return ReportMessage(address=address, report=status, arrived_ms=incoming.arrived_ms)
-        case Kind.STORED:
+        case Kind.STORED | Kind.CONFIGURATION:
             return Ignored()
 
 

@@ -24,13 +24,14 @@ _KEY = re.compile(KEY_PATTERN)
 
 
 class Kind(StrEnum):
-    """What a message carries. All but STORED travel from the agent to the collector."""
+    """What a message carries. All but STORED and CONFIGURATION travel from the agent to the collector."""
 
     READINGS = "readings"
     RUNS = "runs"
     METERS = "meters"
     STATUS = "status"
     STORED = "stored"
+    CONFIGURATION = "configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ completeness.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
@@ -37,6 +38,7 @@ Epoch = Annotated[str, StringConstraints(pattern=EPOCH_PATTERN)]
 # Control characters stand in no name, and the database could not hold a NUL.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Symbol = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Line = Annotated[str, StringConstraints(max_length=500)]
 Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 Span = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 
@@ -176,6 +178,46 @@ class OutboxState(BaseModel):
     dropped_readings: Annotated[Count, Field(description="given up because the outbox was full")] = 0
 
 
+class ConfigurationStanding(StrEnum):
+    """What became of the configuration that was sent last."""
+
+    LOCAL = "local"
+    ON_TRIAL = "on_trial"
+    APPLIED = "applied"
+    REFUSED = "refused"
+    ROLLED_BACK = "rolled_back"
+
+
+class ConfigurationState(BaseModel):
+    """Which configuration an agent runs, and what it did with the one that was sent last."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    running: Annotated[
+        Count, Field(description="version that is read with now; 0: the file that stood there at first")
+    ] = 0
+    latest: Annotated[Count, Field(description="version that was sent last, as far as the agent knows; 0: none")] = 0
+    standing: Annotated[ConfigurationStanding, Field(strict=False)] = ConfigurationStanding.LOCAL
+    reason: Annotated[str | None, Field(max_length=2_000, description="why it was refused or rolled back")] = None
+
+
+class Health(BaseModel):
+    """How an agent is, by itself. What it does not know is absent."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    problems: Annotated[
+        list[Line], Field(max_length=50, description="what keeps it from its work, in plain words")
+    ] = []
+    silent_meters: Annotated[
+        list[Key], Field(max_length=1_000, description="meters that gave nothing for three times their cadence")
+    ] = []
+    started_at: LikelyInstant | None = None
+    certificate_until: Annotated[Instant | None, Field(description="when its certificate expires")] = None
+    clock_ahead_ms: Annotated[int | None, Field(description="its clock beside the collector's, about")] = None
+    disk_free_bytes: Count | None = None
+
+
 class Status(Message):
     """Retained, with a last will: whether the agent is connected, and how it is."""
 
@@ -183,6 +225,8 @@ class Status(Message):
     at: LikelyInstant
     version: Name | None = None
     outbox: OutboxState | None = None
+    configuration: ConfigurationState | None = None
+    health: Health | None = None
 
 
 class Stored(Message):
@@ -190,6 +234,20 @@ class Stored(Message):
 
     epoch: Epoch
     seq: Annotated[int, Field(ge=0)]
+    at: Annotated[Instant | None, Field(description="the collector's clock, when it said so")] = None
+
+
+class Configuration(Message):
+    """To the agent, retained: what it is to run with, the whole of its edge.yaml.
+
+    `signature` (base64, ECDSA with SHA-256) is of `schemas.signed.configuration_bytes`, by the authority of the agent's
+    organisation. Versions only rise.
+    """
+
+    version: Annotated[int, Field(ge=1, le=MAX_SEQ)]
+    sent_at: LikelyInstant
+    body: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
+    signature: Annotated[str, StringConstraints(max_length=1_000)]
 
 
 MESSAGES: dict[str, type[BaseModel]] = {
@@ -199,5 +257,6 @@ MESSAGES: dict[str, type[BaseModel]] = {
     "meters": Meters,
     "status": Status,
     "stored": Stored,
+    "configuration": Configuration,
 }
 """Every message by the name of its JSON Schema file."""
