@@ -7,9 +7,11 @@ message of the same seq, so that the collector's ledger still closes while the l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,18 +22,22 @@ from typing import TypeVar
 import structlog
 from ulid import ULID
 
+from edge import outbox_table as table
 from edge.batch import Draft
 from edge.errors import ForeignConfirmationError, OutboxFullError, OutboxUnavailableError
 from edge.messages import encode_readings
 from edge.outbox_file import DAMAGED, UNAVAILABLE, Lock, error_code, move_aside, open_database
+from edge.outbox_table import Row, Waiting
 from schemas.topics import Kind
 from schemas.wire import OutboxState
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
 
-_ROW_BYTES = 64
-"""What SQLite needs for a row besides the payload, roughly."""
+_CONFIRMED_S = 10.0
+_CONFIRMED_MESSAGES = 1_000
+"""So long, and so many, confirmed messages stay in the file: what is deleted along with the next append costs flash
+nothing of its own. After a kill they are published again, which is a no-op further on."""
 
 
 class WhenFull(StrEnum):
@@ -39,15 +45,6 @@ class WhenFull(StrEnum):
 
     DROP_OLDEST = "drop_oldest"
     STOP_READING = "stop_reading"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A message that is not confirmed yet."""
-
-    seq: int
-    kind: Kind
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +59,10 @@ class _State:
 
 
 class Outbox:
-    """One SQLite file, one writer. Safe to call from several threads; each call is one durable transaction.
+    """One SQLite file, one writer. Safe to call from several threads.
 
-    After a call has returned, its effect survives a kill and a loss of power (WAL, synchronous=FULL).
+    What `append` or `replace` took survives a kill and a loss of power when the call has returned (WAL,
+    synchronous=FULL). A confirmation is written with the next append, or by itself when it has waited for long.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull, now_ms: Callable[[], int]) -> None:
@@ -75,6 +73,7 @@ class Outbox:
         self._now_ms = now_ms
         self._mutex = threading.RLock()
         self._closed = False
+        self._saved_seq, self._confirmed_s = 0, time.monotonic()
         self._lock = Lock(path)
         try:
             self._db = self._open()
@@ -161,23 +160,29 @@ class Outbox:
         """Release the file. Safe twice."""
         with self._mutex:
             if not self._closed:
+                with contextlib.suppress(OutboxUnavailableError, sqlite3.DatabaseError):
+                    if self._state.stored_seq > self._saved_seq:
+                        self._guarded(self._write_confirmed)
                 self._closed = True
                 self._db.close()
                 self._lock.release()
 
     def _append(self, drafts: Sequence[Draft]) -> list[int]:
         old = self._state
-        seqs = [old.last_seq + 1 + i for i in range(len(drafts))]
-        payloads = [draft.encode(old.epoch, seq) for draft, seq in zip(drafts, seqs, strict=True)]
-        added = sum(len(payload) + _ROW_BYTES for payload in payloads)
+        rows = self._number(drafts)
+        added = sum(row.size_bytes for row in rows)
         if self._when_full is WhenFull.STOP_READING and old.size_bytes and old.size_bytes + added > self._max_bytes:
             raise OutboxFullError(
                 f"the outbox {self._path} is full ({old.size_bytes} of {self._max_bytes} bytes); reading waits until "
                 "the collector has stored some of it"
             )
         with self._transaction():
-            self._insert(seqs, drafts, payloads)
-            size, dropped = self._drop_oldest(old.size_bytes + added)
+            table.delete_up_to(self._db, old.stored_seq)
+            table.insert(self._db, rows)
+            size: int = old.size_bytes + added
+            dropped: list[int] = []
+            if self._when_full is WhenFull.DROP_OLDEST:
+                size, dropped = table.drop_oldest(self._db, size=size, most=self._max_bytes)
             new = replace(
                 old,
                 last_seq=old.last_seq + len(drafts),
@@ -196,51 +201,29 @@ class Outbox:
                 messages=len(dropped),
                 dropped_readings=new.dropped_readings,
             )
-        return seqs
+        return [row.seq for row in rows]
 
-    def _drop_oldest(self, size: int) -> tuple[int, list[int]]:
-        """The size after dropping until within the limit, and the readings of each message dropped."""
-        dropped: list[int] = []
-        while size > self._max_bytes:
-            row = self._db.execute(
-                "DELETE FROM message WHERE seq = (SELECT min(seq) FROM message) RETURNING readings, length(payload)"
-            ).fetchone()
-            if row is None:
-                break
-            dropped.append(row[0])
-            size -= row[1] + _ROW_BYTES
-        return size, dropped
-
-    def _insert(self, seqs: Sequence[int], drafts: Sequence[Draft], payloads: Sequence[bytes]) -> None:
-        self._db.executemany(
-            "INSERT INTO message (seq, kind, readings, payload) VALUES (?, ?, ?, ?)",
-            [
-                (seq, draft.kind, draft.readings, payload)
-                for draft, seq, payload in zip(drafts, seqs, payloads, strict=True)
-            ],
-        )
+    def _number(self, drafts: Sequence[Draft]) -> list[Row]:
+        state = self._state
+        return [table.row_of(draft, epoch=state.epoch, seq=state.last_seq + 1 + i) for i, draft in enumerate(drafts)]
 
     def _replace(self, waiting: Waiting, drafts: Sequence[Draft]) -> list[int]:
         old, seq = self._state, waiting.seq
-        row = self._db.execute("SELECT payload FROM message WHERE seq = ?", (seq,)).fetchone()
         # In an epoch that has begun meanwhile another message may have that seq.
-        if row is None or row[0] != waiting.payload:
+        if seq <= old.stored_seq or table.find(self._db, [seq]).get(seq) != waiting:
             return []
-        seqs = [old.last_seq + 1 + i for i in range(len(drafts))]
-        payloads = [draft.encode(old.epoch, one) for draft, one in zip(drafts, seqs, strict=True)]
-        left = self._given_up(seq)
+        rows = self._number(drafts)
+        given_up = self._given_up(seq)
+        left = table.pack(seq, given_up.kind, 0, given_up.payload)
+        # What it takes more than before is little, and nothing is given up for it.
+        added = sum(row.size_bytes for row in rows) + left.size_bytes - table.stored_size(self._db, seq)
         with self._transaction():
-            self._insert(seqs, drafts, payloads)
-            self._db.execute(
-                "UPDATE message SET kind = ?, readings = 0, payload = ? WHERE seq = ?", (left.kind, left.payload, seq)
-            )
-            # What it takes more than before is little, and nothing is given up for it.
-            added = sum(len(payload) + _ROW_BYTES for payload in payloads)
-            size = old.size_bytes + added + len(left.payload) - len(row[0])
-            new = replace(old, last_seq=old.last_seq + len(drafts), size_bytes=size)
+            table.insert(self._db, rows)
+            table.replace_one(self._db, left)
+            new = replace(old, last_seq=old.last_seq + len(drafts), size_bytes=old.size_bytes + added)
             self._save(new)
         self._state = new
-        return seqs
+        return [row.seq for row in rows]
 
     def _window(self, after_seq: int, limit: int) -> list[Waiting]:
         first = max(after_seq, self._state.stored_seq) + 1
@@ -249,18 +232,12 @@ class Outbox:
     def _messages(self, seqs: Sequence[int]) -> list[Waiting]:
         state = self._state
         wanted = [seq for seq in seqs if state.stored_seq < seq <= state.last_seq]
-        places = ",".join("?" * len(wanted))
-        rows = {
-            seq: Waiting(seq=seq, kind=Kind(kind), payload=payload)
-            for seq, kind, payload in self._db.execute(
-                f"SELECT seq, kind, payload FROM message WHERE seq IN ({places})", wanted
-            )
-        }
+        rows = table.find(self._db, wanted)
         return [rows.get(seq) or self._given_up(seq) for seq in wanted]
 
     def _oldest_ms(self) -> int | None:
-        row = self._db.execute("SELECT payload FROM message ORDER BY seq LIMIT 1").fetchone()
-        return None if row is None else json.loads(row[0]).get("sent_at")
+        payload = table.oldest_after(self._db, self._state.stored_seq)
+        return None if payload is None else json.loads(payload).get("sent_at")
 
     def _given_up(self, seq: int) -> Waiting:
         payload = encode_readings([], epoch=self._state.epoch, seq=seq, sent_at_ms=self._now_ms())
@@ -277,15 +254,17 @@ class Outbox:
             )
         if seq <= old.stored_seq:
             return False
-        with self._transaction():
-            freed = self._db.execute(
-                "SELECT coalesce(sum(length(payload) + ?), 0) FROM message WHERE seq <= ?", (_ROW_BYTES, seq)
-            ).fetchone()[0]
-            self._db.execute("DELETE FROM message WHERE seq <= ?", (seq,))
-            new = replace(old, stored_seq=seq, size_bytes=old.size_bytes - freed)
-            self._save(new)
-        self._state = new
+        freed = table.size_between(self._db, old.stored_seq, seq)
+        self._state = replace(old, stored_seq=seq, size_bytes=old.size_bytes - freed)
+        since_s = time.monotonic() - self._confirmed_s
+        if since_s > _CONFIRMED_S or seq - self._saved_seq > _CONFIRMED_MESSAGES:
+            self._write_confirmed()
         return True
+
+    def _write_confirmed(self) -> None:
+        with self._transaction():
+            table.delete_up_to(self._db, self._state.stored_seq)
+            self._save(self._state)
 
     def _guarded(self, act: Callable[[], Result]) -> Result:
         with self._mutex:
@@ -338,9 +317,7 @@ class Outbox:
             row = self._db.execute(
                 "SELECT epoch, last_seq, stored_seq, readings, dropped_readings, dropped_messages FROM outbox"
             ).fetchone()
-            size = self._db.execute(
-                "SELECT coalesce(sum(length(payload) + ?), 0) FROM message", (_ROW_BYTES,)
-            ).fetchone()[0]
+            size = table.size_between(self._db, row[2], row[1])
         return _State(
             epoch=row[0],
             last_seq=row[1],
@@ -356,6 +333,7 @@ class Outbox:
             "UPDATE outbox SET last_seq = ?, stored_seq = ?, readings = ?, dropped_readings = ?, dropped_messages = ?",
             (state.last_seq, state.stored_seq, state.readings, state.dropped_readings, state.dropped_messages),
         )
+        self._saved_seq, self._confirmed_s = state.stored_seq, time.monotonic()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

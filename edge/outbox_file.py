@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.errors import EdgePermanentError, OutboxHeldError, OutboxUnavailableError
+from edge.outbox_table import unpack
 
-_FORMAT = 1
+FORMAT = 2
+"""1: the first; 2: payloads may be packed. A file of format 1 is brought to 2 when it is opened."""
 _TABLES = """
 CREATE TABLE outbox (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -26,12 +28,17 @@ CREATE TABLE message (
     seq INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     readings INTEGER NOT NULL,
-    payload BLOB NOT NULL
+    payload BLOB NOT NULL,
+    packed INTEGER NOT NULL DEFAULT 0
 );
 """
+_TO_FORMAT_2 = "ALTER TABLE message ADD COLUMN packed INTEGER NOT NULL DEFAULT 0;"
 _CHECKED_BELOW_BYTES = 64_000_000
 """A larger file is not read through at each start, which would take a small machine half a minute."""
-
+_TO_FORMAT_1 = """
+UPDATE message SET payload = unpacked(payload, packed) WHERE packed;
+ALTER TABLE message DROP COLUMN packed;
+"""
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 UNAVAILABLE = frozenset(
     {
@@ -82,14 +89,34 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_size_limit = 8000000")
         version = database.execute("PRAGMA user_version").fetchone()[0]
         _refuse_newer(path, version)
-        if version < _FORMAT:
-            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        if version < FORMAT:
+            change = _TO_FORMAT_2 if version else _TABLES
+            database.executescript(f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {FORMAT}; COMMIT;")
         elif path.stat().st_size < _CHECKED_BELOW_BYTES:
             _refuse_damaged(database.execute("PRAGMA quick_check(1)").fetchone()[0])
     except BaseException:
         database.close()
         raise
     return database
+
+
+def to_format(path: Path, version: int) -> None:
+    """Bring the file to an older format, or to this one, for the version of Afkobling that knows it; all or nothing.
+
+    Raises EdgePermanentError for a format that there is not, or a file; OutboxHeldError while an agent uses it.
+    """
+    if not 1 <= version <= FORMAT:
+        raise EdgePermanentError(f"there are the formats 1 to {FORMAT} of the outbox, not {version}")
+    if not path.is_file():
+        raise EdgePermanentError(f"there is no outbox {path}; check the path")
+    lock = Lock(path)
+    try:
+        with closing(open_database(path)) as database:
+            database.create_function("unpacked", 2, unpack, deterministic=True)
+            if version < FORMAT:
+                database.executescript(f"BEGIN IMMEDIATE; {_TO_FORMAT_1} PRAGMA user_version = 1; COMMIT;")
+    finally:
+        lock.release()
 
 
 def move_aside(path: Path, *, now_ms: int) -> Path:
@@ -118,10 +145,11 @@ def error_code(error: sqlite3.Error) -> int:
 
 
 def _refuse_newer(path: Path, version: int) -> None:
-    if version > _FORMAT:
+    if version > FORMAT:
         raise EdgePermanentError(
             f"the outbox {path} was made by a newer version of Afkobling (format {version}, this one knows "
-            f"{_FORMAT}); install that version, or give another outbox.path"
+            f"{FORMAT}); install that version and run `afkobling edge outbox --to-format {FORMAT}` with it, or give "
+            "another outbox.path"
         )
 
 

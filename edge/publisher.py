@@ -16,7 +16,8 @@ from edge.configuration import EdgeConfiguration
 from edge.counters import Counters
 from edge.errors import BrokerUnavailableError, ForeignConfirmationError, OutboxUnavailableError
 from edge.messages import encode_meters, encode_status
-from edge.outbox import Outbox, Waiting
+from edge.outbox import Outbox
+from edge.outbox_table import Waiting
 from edge.publisher_notes import PublisherNotes
 from edge.session import Published, Session
 from schemas.topics import AgentAddress, Kind

@@ -6,7 +6,8 @@ import time
 
 from edge.broker import BrokerConnection, Limits
 from edge.configuration import EdgeConfiguration
-from edge.outbox import Outbox, Waiting
+from edge.outbox import Outbox
+from edge.outbox_table import Waiting
 from edge.window import Window
 from schemas.wire import MAX_PAYLOAD_BYTES, Stored
 

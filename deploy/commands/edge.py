@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from typing import Any
+
+MODULES = ("edge_outbox",)
+"""Modules beside this one with further words of `edge`."""
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,6 +36,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     _add_config(check)
     check.add_argument("--json", action="store_true", help="print as JSON")
     check.set_defaults(run=_check)
+
+    for name in MODULES:
+        importlib.import_module(f"deploy.commands.{name}").add(words)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

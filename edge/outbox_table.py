@@ -1,0 +1,133 @@
+"""The messages in the outbox's file: plain SQL, within whatever transaction the caller holds."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.batch import Draft
+from schemas.topics import Kind
+
+ROW_BYTES = 64
+"""What SQLite needs for a row besides the payload, roughly."""
+_LEVEL = 6
+"""Of 100 meters at one instant 66 bytes a reading become 14, in a tenth of a millisecond."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A message that is not confirmed yet."""
+
+    seq: int
+    kind: Kind
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A message as it stands in the file; packed where that makes it smaller."""
+
+    seq: int
+    kind: Kind
+    readings: int
+    payload: bytes
+    is_packed: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes, about."""
+        return len(self.payload) + ROW_BYTES
+
+
+def row_of(draft: Draft, *, epoch: str, seq: int) -> Row:
+    """A draft with its number, ready to be written."""
+    return pack(seq, draft.kind, draft.readings, draft.encode(epoch, seq))
+
+
+def pack(seq: int, kind: Kind, readings: int, payload: bytes) -> Row:
+    """A message ready to be written."""
+    packed = zlib.compress(payload, _LEVEL)
+    is_smaller = len(packed) < len(payload)
+    return Row(seq=seq, kind=kind, readings=readings, payload=packed if is_smaller else payload, is_packed=is_smaller)
+
+
+def unpack(payload: bytes, is_packed: int) -> bytes:
+    """What was packed. Raises sqlite3.DatabaseError, as for any other damage, when it can't be had back."""
+    if not is_packed:
+        return payload
+    try:
+        return zlib.decompress(payload)
+    except zlib.error as error:
+        damage = sqlite3.DatabaseError(f"a message cannot be unpacked: {error}")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage from error
+
+
+def insert(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Write new messages."""
+    database.executemany(
+        "INSERT INTO message (seq, kind, readings, payload, packed) VALUES (?, ?, ?, ?, ?)",
+        [(row.seq, row.kind, row.readings, row.payload, row.is_packed) for row in rows],
+    )
+
+
+def replace_one(database: sqlite3.Connection, row: Row) -> None:
+    """Put another payload in a message's place."""
+    database.execute(
+        "UPDATE message SET kind = ?, readings = ?, payload = ?, packed = ? WHERE seq = ?",
+        (row.kind, row.readings, row.payload, row.is_packed, row.seq),
+    )
+
+
+def find(database: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Waiting]:
+    """Those of these messages that are there."""
+    places = ",".join("?" * len(seqs))
+    return {
+        seq: Waiting(seq=seq, kind=Kind(kind), payload=unpack(payload, packed))
+        for seq, kind, payload, packed in database.execute(
+            f"SELECT seq, kind, payload, packed FROM message WHERE seq IN ({places})", list(seqs)
+        )
+    }
+
+
+def stored_size(database: sqlite3.Connection, seq: int) -> int:
+    """What the message takes, about; 0 when it is not there."""
+    row = database.execute("SELECT length(payload) + ? FROM message WHERE seq = ?", (ROW_BYTES, seq)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def size_between(database: sqlite3.Connection, after_seq: int, last_seq: int) -> int:
+    """What the messages after one, up to another, take, about."""
+    return int(
+        database.execute(
+            "SELECT coalesce(sum(length(payload) + ?), 0) FROM message WHERE seq > ? AND seq <= ?",
+            (ROW_BYTES, after_seq, last_seq),
+        ).fetchone()[0]
+    )
+
+
+def oldest_after(database: sqlite3.Connection, seq: int) -> bytes | None:
+    """The payload of the first message that is there after `seq`."""
+    row = database.execute("SELECT payload, packed FROM message WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
+    return None if row is None else unpack(*row)
+
+
+def delete_up_to(database: sqlite3.Connection, seq: int) -> None:
+    """Forget messages."""
+    database.execute("DELETE FROM message WHERE seq <= ?", (seq,))
+
+
+def drop_oldest(database: sqlite3.Connection, *, size: int, most: int) -> tuple[int, list[int]]:
+    """Delete from the oldest on while `size` is above `most`; the size then, and the readings of each deleted one."""
+    dropped: list[int] = []
+    while size > most:
+        row = database.execute(
+            "DELETE FROM message WHERE seq = (SELECT min(seq) FROM message) RETURNING readings, length(payload)"
+        ).fetchone()
+        if row is None:
+            break
+        dropped.append(row[0])
+        size -= row[1] + ROW_BYTES
+    return size, dropped
