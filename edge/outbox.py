@@ -56,6 +56,7 @@ class _State:
     dropped_readings: int
     dropped_messages: int
     size_bytes: int
+    waiting_readings: int
 
 
 class Outbox:
@@ -93,6 +94,11 @@ class Outbox:
         return self._state.size_bytes
 
     @property
+    def waiting_readings(self) -> int:
+        """Readings in the unconfirmed messages."""
+        return self._state.waiting_readings
+
+    @property
     def max_bytes(self) -> int:
         """The limit to `size_bytes`."""
         return self._max_bytes
@@ -113,6 +119,11 @@ class Outbox:
             waiting=state.last_seq - state.stored_seq,
             dropped_readings=state.dropped_readings,
         )
+
+    def limit(self, *, max_bytes: int, when_full: WhenFull) -> None:
+        """From the next append on another limit holds."""
+        with self._mutex:
+            self._max_bytes, self._when_full = max_bytes, when_full
 
     def append(self, drafts: Sequence[Draft]) -> list[int]:
         """Number and keep the messages, all or none, in one commit; returns their seqs.
@@ -190,6 +201,7 @@ class Outbox:
                 dropped_readings=old.dropped_readings + sum(dropped),
                 dropped_messages=old.dropped_messages + len(dropped),
                 size_bytes=size,
+                waiting_readings=old.waiting_readings + sum(draft.readings for draft in drafts) - sum(dropped),
             )
             self._save(new)
         self._state = new
@@ -216,11 +228,17 @@ class Outbox:
         given_up = self._given_up(seq)
         left = table.pack(seq, given_up.kind, 0, given_up.payload)
         # What it takes more than before is little, and nothing is given up for it.
-        added = sum(row.size_bytes for row in rows) + left.size_bytes - table.stored_size(self._db, seq)
+        size, readings = table.held(self._db, seq - 1, seq)
+        added = sum(row.size_bytes for row in rows) + left.size_bytes - size
         with self._transaction():
             table.insert(self._db, rows)
             table.replace_one(self._db, left)
-            new = replace(old, last_seq=old.last_seq + len(drafts), size_bytes=old.size_bytes + added)
+            new = replace(
+                old,
+                last_seq=old.last_seq + len(drafts),
+                size_bytes=old.size_bytes + added,
+                waiting_readings=old.waiting_readings + sum(row.readings for row in rows) - readings,
+            )
             self._save(new)
         self._state = new
         return [row.seq for row in rows]
@@ -254,8 +272,13 @@ class Outbox:
             )
         if seq <= old.stored_seq:
             return False
-        freed = table.size_between(self._db, old.stored_seq, seq)
-        self._state = replace(old, stored_seq=seq, size_bytes=old.size_bytes - freed)
+        size, readings = table.held(self._db, old.stored_seq, seq)
+        self._state = replace(
+            old,
+            stored_seq=seq,
+            size_bytes=old.size_bytes - size,
+            waiting_readings=old.waiting_readings - readings,
+        )
         since_s = time.monotonic() - self._confirmed_s
         if since_s > _CONFIRMED_S or seq - self._saved_seq > _CONFIRMED_MESSAGES:
             self._write_confirmed()
@@ -317,7 +340,7 @@ class Outbox:
             row = self._db.execute(
                 "SELECT epoch, last_seq, stored_seq, readings, dropped_readings, dropped_messages FROM outbox"
             ).fetchone()
-            size = table.size_between(self._db, row[2], row[1])
+            size, waiting_readings = table.held(self._db, row[2], row[1])
         return _State(
             epoch=row[0],
             last_seq=row[1],
@@ -326,6 +349,7 @@ class Outbox:
             dropped_readings=row[4],
             dropped_messages=row[5],
             size_bytes=size,
+            waiting_readings=waiting_readings,
         )
 
     def _save(self, state: _State) -> None:

@@ -92,20 +92,14 @@ def find(database: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Waiting
     }
 
 
-def stored_size(database: sqlite3.Connection, seq: int) -> int:
-    """What the message takes, about; 0 when it is not there."""
-    row = database.execute("SELECT length(payload) + ? FROM message WHERE seq = ?", (ROW_BYTES, seq)).fetchone()
-    return int(row[0]) if row else 0
-
-
-def size_between(database: sqlite3.Connection, after_seq: int, last_seq: int) -> int:
-    """What the messages after one, up to another, take, about."""
-    return int(
-        database.execute(
-            "SELECT coalesce(sum(length(payload) + ?), 0) FROM message WHERE seq > ? AND seq <= ?",
-            (ROW_BYTES, after_seq, last_seq),
-        ).fetchone()[0]
-    )
+def held(database: sqlite3.Connection, after_seq: int, last_seq: int) -> tuple[int, int]:
+    """What the messages after one, up to another, take, about, and the readings in them."""
+    size, readings = database.execute(
+        "SELECT coalesce(sum(length(payload) + ?), 0), coalesce(sum(readings), 0) FROM message "
+        "WHERE seq > ? AND seq <= ?",
+        (ROW_BYTES, after_seq, last_seq),
+    ).fetchone()
+    return int(size), int(readings)
 
 
 def oldest_after(database: sqlite3.Connection, seq: int) -> bytes | None:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.batch import Draft
-from edge.errors import EdgePermanentError
+from edge.errors import EdgePermanentError, OutboxFullError, OutboxUnavailableError
 from edge.outbox import Outbox, WhenFull
+from edge.outbox_depth import read_depth
 from edge.outbox_file import FORMAT, to_format
 from edge.outbox_table import pack, unpack
 from schemas.topics import Kind
@@ -154,3 +155,42 @@ class TestConfirmation:
             outbox.append([draft() for _ in range(1_100)])
             outbox.confirm(outbox.epoch, 1_050)
             assert outbox._db.execute("SELECT count(*) FROM message").fetchone() == (50,)
+
+
+class TestDepth:
+    def test_it_is_what_the_outbox_says_of_itself(self, tmp_path: Path) -> None:
+        path = tmp_path / "outbox.sqlite"
+        assert read_depth(path) is None
+        with closing(open_outbox(path)) as outbox:
+            outbox.append([draft(), draft(), draft()])
+            outbox.confirm(outbox.epoch, 1)
+            assert (outbox.waiting_readings, outbox.state().waiting) == (2, 2)
+            state, size = outbox.state(), outbox.size_bytes
+        depth = read_depth(path)
+        assert depth is not None
+        assert (depth.epoch, depth.messages, depth.readings, depth.size_bytes) == (state.epoch, 2, 2, size)
+        with closing(open_outbox(path)) as again:
+            assert (again.waiting_readings, again.size_bytes) == (2, size)
+
+    def test_another_format_or_no_outbox_is_said(self, first_format: Path, tmp_path: Path) -> None:
+        with pytest.raises(EdgePermanentError, match="has format 1"):
+            read_depth(first_format)
+        (tmp_path / "text").write_text("this is no database" * 300)
+        with pytest.raises(OutboxUnavailableError, match="cannot be read"):
+            read_depth(tmp_path / "text")
+
+
+def test_readings_that_wait_are_counted_through_everything(tmp_path: Path) -> None:
+    small = Outbox(tmp_path / "o", max_bytes=1_500, when_full=WhenFull.DROP_OLDEST, now_ms=lambda: NOW_MS)
+    with closing(small) as outbox:
+        outbox.append([draft() for _ in range(40)])
+        assert outbox.state().dropped_readings > 0
+        assert outbox.waiting_readings == 40 - outbox.state().dropped_readings
+        waiting = outbox.window(outbox.state().last_seq - 1, 1)[0]
+        outbox.replace(waiting, [draft()])
+        assert outbox.waiting_readings == 40 - outbox.state().dropped_readings
+        outbox.limit(max_bytes=100, when_full=WhenFull.STOP_READING)
+        with pytest.raises(OutboxFullError):
+            outbox.append([draft()])
+        outbox.confirm(outbox.epoch, outbox.state().last_seq)
+        assert (outbox.waiting_readings, outbox.size_bytes) == (0, 0)
