@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -47,8 +47,10 @@ class WhenFull(StrEnum):
     STOP_READING = "stop_reading"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _State:
+    """The file's one row, whose columns have these names."""
+
     epoch: str
     last_seq: int
     stored_seq: int
@@ -57,6 +59,9 @@ class _State:
     dropped_messages: int
     size_bytes: int
     waiting_readings: int
+
+
+_COLUMNS = ", ".join(field.name for field in fields(_State))
 
 
 class Outbox:
@@ -337,26 +342,12 @@ class Outbox:
         with self._transaction():
             # Within the transaction, so that two first starts cannot make two epochs.
             self._db.execute("INSERT OR IGNORE INTO outbox (one, epoch) VALUES (1, ?)", (str(ULID()),))
-            row = self._db.execute(
-                "SELECT epoch, last_seq, stored_seq, readings, dropped_readings, dropped_messages FROM outbox"
-            ).fetchone()
-            size, waiting_readings = table.held(self._db, row[2], row[1])
-        return _State(
-            epoch=row[0],
-            last_seq=row[1],
-            stored_seq=row[2],
-            readings=row[3],
-            dropped_readings=row[4],
-            dropped_messages=row[5],
-            size_bytes=size,
-            waiting_readings=waiting_readings,
-        )
+            return _State(*self._db.execute(f"SELECT {_COLUMNS} FROM outbox").fetchone())
 
     def _save(self, state: _State) -> None:
-        self._db.execute(
-            "UPDATE outbox SET last_seq = ?, stored_seq = ?, readings = ?, dropped_readings = ?, dropped_messages = ?",
-            (state.last_seq, state.stored_seq, state.readings, state.dropped_readings, state.dropped_messages),
-        )
+        values = astuple(state)
+        places = ", ".join("?" * len(values))
+        self._db.execute(f"UPDATE outbox SET ({_COLUMNS}) = ({places})", values)
         self._saved_seq, self._confirmed_s = state.stored_seq, time.monotonic()
 
     @contextmanager

@@ -41,10 +41,9 @@ def read_depth(path: Path) -> Depth | None:
                     f"the outbox {path} has format {version}, this version reads {FORMAT}; `afkobling edge run` brings "
                     "an older one to it"
                 )
-            epoch, last_seq, stored_seq, dropped = database.execute(
-                "SELECT epoch, last_seq, stored_seq, dropped_readings FROM outbox"
-            ).fetchone() or ("", 0, 0, 0)
-            size, readings = table.held(database, stored_seq, last_seq)
+            epoch, last_seq, stored_seq, dropped, size, readings = database.execute(
+                "SELECT epoch, last_seq, stored_seq, dropped_readings, size_bytes, waiting_readings FROM outbox"
+            ).fetchone() or ("", 0, 0, 0, 0, 0)
             oldest = table.oldest_after(database, stored_seq)
     except sqlite3.DatabaseError as error:
         raise OutboxUnavailableError(f"the outbox {path} cannot be read: {error}") from error

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.errors import EdgePermanentError, OutboxHeldError, OutboxUnavailableError
-from edge.outbox_table import unpack
+from edge.outbox_table import ROW_BYTES, unpack
 
 FORMAT = 2
-"""1: the first; 2: payloads may be packed. A file of format 1 is brought to 2 when it is opened."""
+"""1: the first; 2: payloads may be packed, and what waits is counted, so that a week's backlog is not read through at
+each start. A file of format 1 is brought to 2 when it is opened."""
 _TABLES = """
 CREATE TABLE outbox (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -22,7 +23,9 @@ CREATE TABLE outbox (
     stored_seq INTEGER NOT NULL DEFAULT 0,
     readings INTEGER NOT NULL DEFAULT 0,
     dropped_readings INTEGER NOT NULL DEFAULT 0,
-    dropped_messages INTEGER NOT NULL DEFAULT 0
+    dropped_messages INTEGER NOT NULL DEFAULT 0,
+    size_bytes INTEGER NOT NULL DEFAULT 0,
+    waiting_readings INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE message (
     seq INTEGER PRIMARY KEY,
@@ -32,12 +35,21 @@ CREATE TABLE message (
     packed INTEGER NOT NULL DEFAULT 0
 );
 """
-_TO_FORMAT_2 = "ALTER TABLE message ADD COLUMN packed INTEGER NOT NULL DEFAULT 0;"
+_TO_FORMAT_2 = f"""
+ALTER TABLE message ADD COLUMN packed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outbox ADD COLUMN size_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outbox ADD COLUMN waiting_readings INTEGER NOT NULL DEFAULT 0;
+UPDATE outbox SET
+    size_bytes = (SELECT coalesce(sum(length(payload) + {ROW_BYTES}), 0) FROM message WHERE seq > stored_seq),
+    waiting_readings = (SELECT coalesce(sum(readings), 0) FROM message WHERE seq > stored_seq);
+"""
 _CHECKED_BELOW_BYTES = 64_000_000
 """A larger file is not read through at each start, which would take a small machine half a minute."""
 _TO_FORMAT_1 = """
 UPDATE message SET payload = unpacked(payload, packed) WHERE packed;
 ALTER TABLE message DROP COLUMN packed;
+ALTER TABLE outbox DROP COLUMN size_bytes;
+ALTER TABLE outbox DROP COLUMN waiting_readings;
 """
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 UNAVAILABLE = frozenset(
