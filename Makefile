@@ -7,7 +7,7 @@ FAULTS ?= 200
 MINUTES ?= 6
 SEED ?= 1
 
-.PHONY: help install demo cases test check format bench chaos constraints clean
+.PHONY: help install demo cases drivers wheels test check format bench chaos constraints clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -23,6 +23,9 @@ demo: install ## a living factory with a verdict; Ctrl-C stops it
 
 cases: install ## what meters do to a register, and what becomes of it: case, expected, got
 	$(BIN)/python -m tests.cases $(CASE)
+
+drivers: install ## what every driver promises, tried on each with a simulated device: driver, check, verdict (DRIVER=modbus)
+	$(BIN)/python -m tests.drivers $(DRIVER)
 
 test: check ## what CI runs: all checks, then all tests on the real servers, two at a time
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
@@ -43,6 +46,9 @@ bench: install ## measure ingest beside raw COPY, the roll-up beside plain SQL, 
 	$(BIN)/afkobling bench query
 	$(BIN)/afkobling bench backlog --readings 5000000
 	$(BIN)/afkobling bench outage --seconds 60 --rate 20000
+
+wheels: install ## whether all libraries of the agent come ready-made for 64-bit ARM (asks the package index)
+	$(BIN)/python -m deploy.edge.wheels
 
 chaos: install ## kill, cut, fill up and poison everything, at length, and look for what got lost (FAULTS=200 SEED=1)
 	$(BIN)/afkobling chaos --minutes $(MINUTES) --faults $(FAULTS) --seed $(SEED) --broker-persistence both

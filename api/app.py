@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from api import problems
+from api.agents.attempts import Attempts
+from api.agents.steps import keep_broker_in_step
+from api.agents.trust import make_trust
 from api.auth import Gate
 from api.body_limit import BodyLimit
 from api.condition import Condition
@@ -19,6 +23,7 @@ from api.metrics import Meter, PoolUse
 from api.problems import Problem
 from api.remembered import Remembered
 from api.routes import (
+    agents,
     alerts,
     attribution,
     balance,
@@ -64,9 +69,13 @@ def create_app(settings: ApiSettings) -> FastAPI:
         pool = make_pool(settings)
         await pool.open(wait=False)
         app.state.pool = pool
+        steps = asyncio.create_task(keep_broker_in_step(pool, app.state.trust))
         try:
             yield
         finally:
+            steps.cancel()
+            with suppress(asyncio.CancelledError):
+                await steps
             await pool.close(timeout=5)
 
     app = FastAPI(
@@ -83,6 +92,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
         },
     )
     app.state.settings = settings
+    app.state.trust = make_trust(settings)
+    app.state.attempts = Attempts()
     app.state.registry = CollectorRegistry()
     app.state.condition = Condition()
     app.state.registry.register(app.state.condition)
@@ -118,6 +129,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         ledger,
         quality,
         alerts,
+        agents,
         page,
     ):
         app.include_router(part.router)

@@ -24,6 +24,8 @@ from api.database import Pool, fetch_one
 from api.problems import ProblemError
 
 OPEN_ADDRESSES = frozenset({"/", "/health", "/ready", "/metrics", "/openapi.json"})
+PROOF_ADDRESSES = frozenset({"/v1/enrolments", "/v1/renewals"})
+"""A proof stands for the token there: an agent has none."""
 OPEN_FOLDER = "/web/"
 """The page's own script and style: they are the same for everybody and show nothing by themselves."""
 
@@ -76,7 +78,7 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_open(scope["path"]):
+        if scope["type"] != "http" or is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:
@@ -90,8 +92,9 @@ class Gate:
             await self._app(scope, receive, send)
 
 
-def _is_open(path: str) -> bool:
-    return path in OPEN_ADDRESSES or path.startswith(OPEN_FOLDER)
+def is_open(path: str) -> bool:
+    """Whether nobody needs a token there."""
+    return path in OPEN_ADDRESSES or path in PROOF_ADDRESSES or path.startswith(OPEN_FOLDER)
 
 
 async def _find_caller(scope: Scope) -> Caller:

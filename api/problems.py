@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.body_limit import MOST_BYTES
 from api.errors import ApiError, ModelRefusedError
 from api.exact_json import encode
 from schemas.archive_store import ArchiveError
@@ -160,7 +159,6 @@ async def _on_http(_: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     details = {
         HTTPStatus.NOT_FOUND: "there is nothing at this address; /openapi.json lists what there is",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"a body may have {MOST_BYTES:,} bytes at most; send it in parts",
         HTTPStatus.METHOD_NOT_ALLOWED: "this address does not take this method; /openapi.json lists what it takes",
     }
     problem = ProblemError(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api.agents.settings import AgentSettings
 
 
-class ApiSettings(BaseSettings):
+class ApiSettings(AgentSettings):
     """Each field is an environment variable: `database_url` is AFKOBLING_DATABASE_URL."""
-
-    model_config = SettingsConfigDict(env_prefix="AFKOBLING_", frozen=True, extra="ignore")
 
     database_url: Annotated[
         SecretStr, Field(description="the database: postgresql://user:password@host/database", min_length=1)

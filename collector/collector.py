@@ -80,6 +80,7 @@ class Collector:
         )
         self._subscriber = Subscriber(
             broker_url=settings.broker_url,
+            tls=settings.broker_tls,
             client_id=settings.collector_id,
             share_group=settings.share_group,
             receive_maximum=settings.receive_maximum,

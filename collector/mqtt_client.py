@@ -29,6 +29,7 @@ from collector.packets import (
     parse_puback,
     parse_publish,
 )
+from schemas.broker_tls import BrokerTls
 from schemas.broker_url import BrokerUrl
 
 _RECEIVE_BYTES = 262_144
@@ -140,11 +141,15 @@ def new_client(
     *,
     on_received: Callable[[list[Publish]], None],
     on_answered: Callable[[int, int], None],
+    tls: BrokerTls | None = None,
 ) -> Client:
-    """A client with the name, password and encryption that the broker's address asks for, not yet connected."""
+    """A client with the name, password and encryption that the broker's address asks for, not yet connected.
+
+    Raises BrokerTlsError.
+    """
     client = Client(client_id, on_received=on_received, on_answered=on_answered)
     if broker.user:
         client.username_pw_set(broker.user, broker.password)
     if broker.is_encrypted:
-        client.tls_set()
+        client.tls_set_context((tls or BrokerTls()).context())
     return client

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from collector.follower import LOOK_MS
+from schemas.broker_tls import BrokerTlsSettings
 from schemas.wire import MAX_PAYLOAD_BYTES
 
 
@@ -21,11 +22,11 @@ class CheckSettings(BaseSettings):
     ] = 300_000
 
 
-class CollectorSettings(CheckSettings):
+class CollectorSettings(CheckSettings, BrokerTlsSettings):
     """Every setting of `afkobling collector run`."""
 
     database_url: Annotated[str, Field(description="postgresql://… of the TimescaleDB to write to")]
-    broker_url: Annotated[str, Field(description="mqtt://host:port or mqtts://host:port")]
+    broker_url: Annotated[str, Field(description="mqtt://user:password@host:port, or mqtts://…")]
     collector_id: Annotated[str, Field(description="MQTT client id; one for each collector")] = "afkobling-collector"
     share_group: Annotated[
         str | None,

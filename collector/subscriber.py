@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -29,6 +30,7 @@ from collector.errors import SetupError
 from collector.mqtt_client import Client, new_client
 from collector.packets import PUBLISH, Publish
 from collector.stored_window import StoredWindow
+from schemas.broker_tls import BrokerTls
 from schemas.broker_url import parse_broker_url
 from schemas.topics import ROOT, VERSION, AgentAddress, Kind
 from schemas.wire import Stored
@@ -67,6 +69,7 @@ class Subscriber:
         receive_maximum: int,
         most_message_bytes: int,
         buffer: Buffer,
+        tls: BrokerTls | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._buffer = buffer
@@ -84,7 +87,7 @@ class Subscriber:
         self.failures = 0
         self.stored_said = 0
         self.unacknowledged = 0
-        self._host, self._port, self._client = self._new_client(broker_url, client_id)
+        self._host, self._port, self._client = self._new_client(broker_url, client_id, tls)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
@@ -135,7 +138,7 @@ class Subscriber:
             try:
                 self._connect()
             except OSError as error:
-                self._note_failure(f"the broker is away ({error}); is it running, and is AFKOBLING_BROKER_URL right?")
+                self._note_failure(_away(error))
                 _LOG.warning("the broker is away, trying again", action="broker.away", error=str(error))
             else:
                 if self._serve():
@@ -295,10 +298,19 @@ class Subscriber:
             ]
         )
 
-    def _new_client(self, broker_url: str, client_id: str) -> tuple[str, int, Client]:
+    def _new_client(self, broker_url: str, client_id: str, tls: BrokerTls | None) -> tuple[str, int, Client]:
         try:
             broker = parse_broker_url(broker_url)
         except ValueError as error:
             raise SetupError(f"AFKOBLING_BROKER_URL: {error}") from None
-        client = new_client(broker, client_id, on_received=self._on_received, on_answered=self._on_answered)
+        client = new_client(broker, client_id, on_received=self._on_received, on_answered=self._on_answered, tls=tls)
         return broker.host, broker.port, client
+
+
+def _away(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (
+            f"no encrypted connection to the broker ({error}); check AFKOBLING_BROKER_AUTHORITY, and where the broker "
+            "wants a certificate, AFKOBLING_BROKER_CERTIFICATE"
+        )
+    return f"the broker is away ({error}); is it running, and is AFKOBLING_BROKER_URL right?"

@@ -9,8 +9,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from collector.archive.store import MARKER
-from deploy.stack.folders import data_folder
-from deploy.stack.ports import LOOPBACK
+from deploy.stack.folders import LOOPBACK, data_folder
 
 
 def default_archive(database_url: str, data_dir: Path | None = None) -> Path | None:

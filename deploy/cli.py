@@ -15,6 +15,7 @@ COMMANDS = (
     "db",
     "site",
     "token",
+    "agent",
     "edge",
     "collector",
     "rollup",

@@ -12,7 +12,7 @@ class Backoff:
     """A growing wait for one peer. `reset` when it has answered."""
 
     def __init__(self, *, initial_s: float, cap_s: float) -> None:
-        self._wait = wait_exponential(multiplier=initial_s, max=cap_s) + wait_random(0, initial_s)
+        self._wait = wait_exponential(multiplier=initial_s, max=cap_s) + wait_random(0, min(initial_s, cap_s))
         self.reset()
 
     def reset(self) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.configuration import TlsSettings
-from edge.errors import BrokerUnavailableError
+from edge.errors import BrokerRefusesError, BrokerUnavailableError
 from schemas.broker_url import BrokerUrl
+from schemas.topics import Kind
 from schemas.wire import JSON_TYPE
 
 _KEEPALIVE_S = 30
@@ -58,6 +59,18 @@ _WORDS = {
 }
 
 
+_NOT_ACCEPTED = frozenset({0x86, 0x87})
+CERTIFICATE_REFUSED = (
+    "not authorized: this agent's certificate is not accepted; it was revoked, or the broker does not know it. Enrol "
+    "the agent again with a new code (`afkobling agent invite` at the server, `afkobling edge enrol` here)"
+)
+
+
+def is_not_accepted(reason: ReasonCode) -> bool:
+    """Whether it is about who we are, and not about what we say."""
+    return reason.value in _NOT_ACCEPTED
+
+
 def explain(reason: ReasonCode) -> str:
     """A reason code of MQTT 5 in plain words."""
     return _WORDS.get(reason.value, str(reason).lower())
@@ -73,10 +86,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who connects, what to hear, and what the broker says for us when we are gone."""
+    """Who connects, what to hear (kinds by topic), and what the broker says for us when we are gone."""
 
     client_id: str
-    subscription: str
+    subscriptions: Mapping[str, Kind]
     will_topic: str
     will_payload: bytes
 
@@ -89,13 +102,22 @@ class Answer:
     reason: ReasonCode
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A message for us. `is_retained`: the broker had kept it, for however long."""
+
+    kind: Kind
+    payload: bytes
+    is_retained: bool
+
+
 class BrokerConnection:
     """Callbacks run in paho's thread; they only pass what happened to the event loop, and set `changed`."""
 
     def __init__(self, url: BrokerUrl, tls: TlsSettings, identity: Identity, changed: asyncio.Event) -> None:
         """`changed` is set whenever something came; the caller waits for it, and may share it."""
         self.answers: deque[Answer] = deque()
-        self.arrivals: deque[bytes] = deque()
+        self.arrivals: deque[Arrival] = deque()
         self._changed = changed
         self.lost: str | None = None
         """Why the connection ended; None while it lasts."""
@@ -128,7 +150,7 @@ class BrokerConnection:
             raise BrokerUnavailableError(
                 f"{self._url} does not answer as an MQTT broker within {_CONNECT_S} s"
             ) from None
-        client.subscribe(self._identity.subscription, qos=1)
+        client.subscribe([(topic, 1) for topic in self._identity.subscriptions])
         return limits
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None) -> int | None:
@@ -225,12 +247,16 @@ class BrokerConnection:
             if self._connack.done():
                 return
             if reason.is_failure:
-                words = f"{self._url} refuses the connection: {explain(reason)}"
-                self._connack.set_exception(BrokerUnavailableError(words))
+                self._connack.set_exception(self._refusal(reason))
             else:
                 self._connack.set_result(limits)
 
         self._tell(act)
+
+    def _refusal(self, reason: ReasonCode) -> BrokerUnavailableError:
+        if self._tls.certificate is not None and is_not_accepted(reason):
+            return BrokerRefusesError(f"{self._url} refuses the connection: {CERTIFICATE_REFUSED}")
+        return BrokerUnavailableError(f"{self._url} refuses the connection: {explain(reason)}")
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
@@ -256,8 +282,12 @@ class BrokerConnection:
         self._tell(lambda: self.answers.extend(Answer(mid=mid, reason=reason) for reason in reasons))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        payload = bytes(message.payload)
-        self._tell(lambda: self.arrivals.append(payload))
+        kind = self._identity.subscriptions.get(message.topic)
+        if kind is None:
+            # Of a session from before, whose subscriptions the broker has kept.
+            return
+        arrival = Arrival(kind=kind, payload=bytes(message.payload), is_retained=message.retain)
+        self._tell(lambda: self.arrivals.append(arrival))
 
 
 def _properties(packet_type: int, **values: object) -> Properties:

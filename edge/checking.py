@@ -35,13 +35,10 @@ def check(path: Path, environment: Mapping[str, str]) -> Check:
         return Check(problems=error.lines)
     except EdgeError as error:
         return Check(problems=(str(error),))
-    sources, problems = _make_all(configuration, path)
-    meters: list[OfferedMeter] = []
-    if not problems:
-        try:
-            meters = all_offers(sources)
-        except EdgeError as error:
-            problems.append(f"{path}:1: drivers: {error}")
+    try:
+        meters, problems = offered_by(configuration, path.read_text(encoding="utf-8"), name=str(path))
+    except OSError as error:
+        return Check(problems=(f"{path} cannot be read: {error.strerror}; is it still there?",))
     return Check(
         problems=tuple(problems),
         agent=str(configuration.address),
@@ -51,8 +48,11 @@ def check(path: Path, environment: Mapping[str, str]) -> Check:
     )
 
 
-def _make_all(configuration: EdgeConfiguration, path: Path) -> tuple[list[Source], list[str]]:
-    """Every driver that can be made and can tell its meters, and a line for every one that cannot."""
+def offered_by(configuration: EdgeConfiguration, text: str, *, name: str) -> tuple[list[OfferedMeter], list[str]]:
+    """The meters of all drivers, each made without its device; or a line for every one that cannot be made.
+
+    `text` is that of the file called `name`.
+    """
     sources: list[Source] = []
     problems: list[str] = []
     counters = Counters()
@@ -62,7 +62,12 @@ def _make_all(configuration: EdgeConfiguration, path: Path) -> tuple[list[Source
             source.driver.offers()
         except (EdgeError, ConfigurationError, MappingError) as error:
             problem = Problem(location=("drivers", i), message=str(error))
-            problems.append(with_line(path.read_text(encoding="utf-8"), name=str(path), problem=problem))
+            problems.append(with_line(text, name=name, problem=problem))
         else:
             sources.append(source)
-    return sources, problems
+    if problems:
+        return [], problems
+    try:
+        return all_offers(sources), []
+    except EdgeError as error:
+        return [], [f"{name}:1: drivers: {error}"]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, IPvAnyAddress, ValidationError
 
 from edge.drivers import DriverKind, DriverSettings, find_driver
 from edge.errors import EdgePermanentError, UnknownDriverError
 from edge.outbox import WhenFull
 from schemas.broker_url import BrokerUrl, parse_broker_url
 from schemas.configuration import ConfigurationError, Problem, SelfChecking, parse_configuration, problems_in, with_line
-from schemas.durations import SpanMs
+from schemas.durations import SpanMs, at_most
 from schemas.topics import AgentAddress, Key
 from schemas.wire import MAX_READINGS
 
@@ -81,15 +82,23 @@ class EdgeSettings(SelfChecking):
         ByteSize, Field(ge=1_000, description="what they take, at most; a larger message goes alone")
     ] = ByteSize(1_000_000)
     resend_after: SpanMs = 30_000
+    trial: Annotated[
+        SpanMs, at_most("1d"), Field(description="how long meters may take to read again with a configuration sent")
+    ] = 120_000
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    metrics_address: Annotated[IPvAnyAddress, Field(description="where that is reached; 0.0.0.0: from anywhere")] = (
+        IPv4Address("127.0.0.1")
+    )
     drivers: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
     def problems(self) -> list[Problem]:
         found: list[Problem] = []
         names = Counter(str(entry.get("name")) for entry in self.drivers)
+        shared: dict[str, tuple[str, str]] = {}
         for i, entry in enumerate(self.drivers):
             try:
-                _driver(entry)
+                _, settings = _driver(entry)
+                found += [Problem(location=("drivers", i), message=message) for message in _conflicts(settings, shared)]
             except UnknownDriverError as error:
                 found.append(Problem(location=("drivers", i, "driver"), message=str(error)))
             except ValidationError as error:
@@ -125,7 +134,9 @@ class EdgeConfiguration(_Section):
     window: int
     window_size: int = 1_000_000
     resend_after: int
+    trial: int = 120_000
     metrics_port: int | None
+    metrics_address: str = "127.0.0.1"
     drivers: tuple[Configured, ...]
     folder: Path
 
@@ -170,7 +181,9 @@ def resolve(settings: EdgeSettings, path: Path, environment: Mapping[str, str]) 
         window=settings.window,
         window_size=settings.window_size,
         resend_after=settings.resend_after,
+        trial=settings.trial,
         metrics_port=settings.metrics_port,
+        metrics_address=str(settings.metrics_address),
         drivers=tuple(Configured(kind=kind, settings=own) for kind, own in map(_driver, settings.drivers)),
         folder=folder,
     )
@@ -185,3 +198,13 @@ def _driver(entry: dict[str, Any]) -> tuple[DriverKind, DriverSettings]:
         raise UnknownDriverError(f"{name!r} is not the name of a driver")
     kind = find_driver(name)
     return kind, kind.settings.model_validate(entry)
+
+
+def _conflicts(settings: DriverSettings, shared: dict[str, tuple[str, str]]) -> list[str]:
+    """What this driver shares with earlier ones on other terms; `shared` is what has which terms by whom."""
+    found = []
+    for what, terms in settings.shared().items():
+        first, theirs = shared.setdefault(what, (settings.name, terms))
+        if terms != theirs:
+            found.append(f"it uses {what} with {terms}, but driver {first} with {theirs}; only one can be right")
+    return found

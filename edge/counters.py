@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from edge.last_readings import LastReadings
 from edge.outbox import Outbox
 
 _NEARLY_FULL = 0.9
@@ -42,6 +43,12 @@ class Counters:
         self.last_taken = self._gauge(
             "last_taken_timestamp_seconds", "when a driver last gave readings, by the agent's clock", "driver"
         )
+        self.certificate_days = self._gauge("certificate_days", "days until the agent's certificate expires; NaN: none")
+        self.certificate_days.set(float("nan"))
+        self.renewal_failures = self._counter("renewal_failures", "attempts to renew the certificate that failed")
+        self.last = LastReadings()
+        self.why_offline: str | None = None
+        """Why the broker was not reached, or was lost, in words."""
         self._failed_in_a_row: dict[str, int] = {}
         self._outbox: Outbox | None = None
         self._obstacles: dict[str, str] = {}
@@ -87,10 +94,25 @@ class Counters:
         else:
             self._obstacles[key] = words
 
+    def has_obstacle(self, key: str) -> bool:
+        """Whether something of that name is in the way."""
+        return key in self._obstacles
+
+    def begin_anew(self) -> None:
+        """Other drivers run from now on: what was noted of those before says nothing of these."""
+        for driver in self._failed_in_a_row:
+            self.note_obstacle(f"driver {driver}", None)
+        self._failed_in_a_row.clear()
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the broker is connected."""
+        return bool(self.registry.get_sample_value("afkobling_edge_broker_online"))
+
     def problems(self) -> list[str]:
         """What keeps the agent from its work now, in plain words; empty when all is well."""
         found = list(self._obstacles.values())
-        if not self.registry.get_sample_value("afkobling_edge_broker_online"):
+        if not self.is_online:
             found.append("not connected to the broker; readings wait in the outbox. Is it running and reachable?")
         outbox = self._outbox
         if outbox is not None and outbox.size_bytes > _NEARLY_FULL * outbox.max_bytes:

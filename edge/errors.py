@@ -37,5 +37,9 @@ class BrokerUnavailableError(EdgeTransientError):
     """The broker cannot be reached, or refuses the agent."""
 
 
+class BrokerRefusesError(BrokerUnavailableError):
+    """The broker knows this agent's certificate no more, or never did."""
+
+
 class UnknownDriverError(EdgePermanentError):
     """No driver has that name; the message lists those that are known."""

@@ -46,7 +46,8 @@ class Intake:
         A driver should not fail (see `Driver`); one that does all the same is started again, with a growing wait.
         """
         backoff = Backoff(initial_s=1, cap_s=60)
-        while True:
+        # A driver's `start` would take back a stop that came first.
+        while not self._stopping.is_set():
             attempt = asyncio.ensure_future(self._take_all())
             try:
                 await asyncio.wait([attempt])
@@ -62,8 +63,8 @@ class Intake:
             await self._let_go()
             if isinstance(error, EdgePermanentError):
                 return False
-            if await sleep_unless(self._stopping, backoff.next_s()):
-                return True
+            await sleep_unless(self._stopping, backoff.next_s())
+        return True
 
     async def stop(self) -> None:
         """Ask the driver to end; `run` then does. Safe twice."""
@@ -76,6 +77,7 @@ class Intake:
             fit = [reading for reading in taken.readings if self._is_fit(reading)]
             if fit or taken.runs:
                 self._counters.note_taken(self._source.name, len(fit), now_s=time.time())
+                self._counters.last.note(self._source.name, fit)
             await self._queue.put(Taken(readings=fit, runs=taken.runs, kept=taken.kept))
 
     def _is_fit(self, reading: Reading) -> bool:

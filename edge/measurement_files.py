@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -18,20 +18,25 @@ def read_measurements(path: Path, mapping: Mapping | None = None) -> Measurement
     Raises MappingError: it cannot be read, no mapping fits (the message has a template to fill in), or it has no
     readings.
     """
-    is_parquet = path.suffix.lower() in {".parquet", ".pq"}
-    with closing(_read_parquet(path) if is_parquet else _read_csv(path, mapping)) as rows:
+    with closing(_read_parquet(path) if is_parquet(path) else _read_csv(path, mapping)) as rows:
         first = next(rows, None)
         if first is None:
             raise MappingError(f"{path} is empty")
         header = [str(cell).strip() for cell in first[1]]
-        chosen = _mapping_for(path, header, mapping)
+        chosen = mapping_for(path, header, mapping)
         measurements = convert(header, rows, chosen)
     if not measurements.readings:
         raise MappingError("\n".join([f"{path} has no reading that could be used:", *measurements.report.sentences()]))
     return measurements
 
 
-def _mapping_for(path: Path, header: Sequence[str], mapping: Mapping | None) -> Mapping:
+def is_parquet(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() in {".parquet", ".pq"}
+
+
+def mapping_for(path: Path, header: Sequence[str], mapping: Mapping | None) -> Mapping:
+    """This mapping, or the shipped one that fits. Raises MappingError: none fits, or the file lacks columns of it."""
     if mapping is None:
         known = shipped_mappings()
         mapping = recognise(header, known)
@@ -56,11 +61,7 @@ def _read_csv(path: Path, mapping: Mapping | None) -> Generator[Row]:
             begin = file.tell()
             first = file.readline()
             file.seek(begin)
-            delimiter = (mapping and mapping.delimiter) or max(DELIMITERS, key=first.count)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            for row in reader:
-                if row:
-                    yield above + reader.line_num, row
+            yield from csv_rows(file, delimiter_of(first, mapping), above=above)
     except OSError as error:
         raise MappingError(f"{path} cannot be read: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
@@ -69,6 +70,19 @@ def _read_csv(path: Path, mapping: Mapping | None) -> Generator[Row]:
         ) from error
     except csv.Error as error:
         raise MappingError(f"{path} is not a CSV file: {error}") from error
+
+
+def delimiter_of(header: str, mapping: Mapping | None) -> str:
+    """What the mapping says, or the likeliest of the header's line."""
+    return (mapping and mapping.delimiter) or max(DELIMITERS, key=header.count)
+
+
+def csv_rows(lines: Iterable[str], delimiter: str, *, above: int) -> Iterator[Row]:
+    """The rows that are not empty, `above` lines down in their file. Raises csv.Error."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    for row in reader:
+        if row:
+            yield above + reader.line_num, row
 
 
 def _read_parquet(path: Path) -> Generator[Row]:

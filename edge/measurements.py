@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping as Mapped
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,12 +13,16 @@ from schemas.cells import parse_number, parse_time, text_of
 from schemas.local_time import NonexistentTimeError, place
 from schemas.mapping import Label, MappedMeter, Mapping, MappingError, Midnight
 from schemas.resources import MeterKind
+from schemas.wire import OfferedMeter
 
 LISTED = 100
 """Skipped values that a report lists; it counts all."""
 
 Row = tuple[int, Sequence[object]]
 """The line in the file, and the cells: text of a CSV file, typed values of a Parquet file."""
+
+Instants = Mapped[str, datetime]
+"""By meter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +108,14 @@ class _Previous:
     at: datetime
 
 
-def convert(header: Sequence[str], rows: Iterable[Row], mapping: Mapping) -> Measurements:
-    """All readings of the rows, sorted by time. The header must have the mapping's needed columns."""
+def convert(
+    header: Sequence[str], rows: Iterable[Row], mapping: Mapping, *, before: Instants | None = None
+) -> Measurements:
+    """All readings of the rows, sorted by time. The header must have the mapping's needed columns.
+
+    `before`: the instant (UTC) of each meter's row ahead of these, where they are only a part of the file; it tells the
+    two showings of a clock apart.
+    """
     report = Report()
     meters: dict[str, MappedMeter] = {}
     cells = list(
@@ -112,16 +123,32 @@ def convert(header: Sequence[str], rows: Iterable[Row], mapping: Mapping) -> Mea
         if mapping.long
         else _wide_cells(header, rows, mapping, meters, report)
     )
+    previous = _previous(mapping, before or {})
     # The order of rows decides between two showings of a clock, so it must run with time.
-    if len(cells) > 1 and _naive(cells[0].label) > _naive(cells[-1].label):
+    if _is_newest_first(cells, previous):
         cells.reverse()
-    readings = sorted(_readings(cells, mapping, report), key=lambda reading: reading.at_ms)
+        previous = {}
+    readings = sorted(_readings(cells, mapping, report, previous), key=lambda reading: reading.at_ms)
     report.listed.sort(key=lambda skip: skip.line)
     report.readings = len(readings)
     report.doubled = len(readings) - len({(reading.meter, reading.at_ms) for reading in readings})
     if readings:
         report.first_at_ms, report.last_at_ms = readings[0].at_ms, readings[-1].at_ms
     return Measurements(mapping=mapping, meters=tuple(meters.values()), readings=tuple(readings), report=report)
+
+
+def offer_of(meter: MappedMeter, *, driver: str) -> OfferedMeter:
+    """A meter of a file, as an agent offers it."""
+    return OfferedMeter(
+        meter=meter.meter,
+        resource=meter.resource,
+        unit=meter.unit,
+        kind=meter.kind,
+        carrier=meter.carrier,
+        driver=driver,
+        cadence_ms=meter.interval if meter.kind is MeterKind.INTERVAL else None,
+        interval_ms=meter.interval,
+    )
 
 
 def _wide_cells(
@@ -173,13 +200,29 @@ def _labelled(
         yield line, label, row
 
 
-def _readings(cells: Sequence[_Cell], mapping: Mapping, report: Report) -> Iterator[Reading]:
+def _previous(mapping: Mapping, before: Instants) -> dict[str, _Previous]:
     zone = ZoneInfo(mapping.time.zone) if mapping.time.zone else None
-    previous: dict[str, _Previous] = {}
+    return {
+        meter: _Previous(label=at.astimezone(zone).replace(tzinfo=None) if zone else at, at=at)
+        for meter, at in before.items()
+    }
+
+
+def _is_newest_first(cells: Sequence[_Cell], previous: Mapped[str, _Previous]) -> bool:
+    if len(cells) < 2 or _naive(cells[0].label) <= _naive(cells[-1].label):
+        return False
+    # A few rows from a clock that was just put back look the same; what stands above them tells.
+    return not previous or max(_naive(one.label) for one in previous.values()) > _naive(cells[0].label)
+
+
+def _readings(
+    cells: Sequence[_Cell], mapping: Mapping, report: Report, previous: dict[str, _Previous]
+) -> Iterator[Reading]:
+    zone = ZoneInfo(mapping.time.zone) if mapping.time.zone else None
     # Of a row with several meters the time is counted once.
     counted: set[int] = set()
     for cell in cells:
-        before = previous.get(cell.meter.meter)
+        last = previous.get(cell.meter.meter)
         label = cell.label
         ends_day = mapping.time.midnight is Midnight.END_OF_DAY and not any(
             (label.hour, label.minute, label.second, label.microsecond)
@@ -187,7 +230,7 @@ def _readings(cells: Sequence[_Cell], mapping: Mapping, report: Report) -> Itera
         if ends_day:
             label += timedelta(days=1)
         try:
-            at, is_ambiguous = _instant(label, zone, before, cell, mapping)
+            at, is_ambiguous = _instant(label, zone, last, cell, mapping)
         except ValueError as error:
             if cell.line not in counted:
                 report.skip(cell.line, str(error))
@@ -197,7 +240,7 @@ def _readings(cells: Sequence[_Cell], mapping: Mapping, report: Report) -> Itera
             counted.add(cell.line)
             report.ambiguous += is_ambiguous
             report.moved_midnights += ends_day
-            report.out_of_order += before is not None and not is_ambiguous and _naive(cell.label) < _naive(before.label)
+            report.out_of_order += last is not None and not is_ambiguous and _naive(cell.label) < _naive(last.label)
         previous[cell.meter.meter] = _Previous(label=cell.label, at=at)
         try:
             value = parse_number(cell.value, mapping.decimal, mapping.thousands)

@@ -6,10 +6,19 @@ Readings are encoded from plain dictionaries rather than models, as that is what
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edge.readings import Reading
-from schemas.wire import VERSION, Meters, OfferedMeter, OutboxState, RunSpan, Status
+from schemas.wire import (
+    VERSION,
+    ConfigurationState,
+    Health,
+    Meters,
+    OfferedMeter,
+    OutboxState,
+    RunSpan,
+    Status,
+)
 
 
 def encode_readings(readings: Sequence[Reading], *, epoch: str, seq: int, sent_at_ms: int) -> bytes:
@@ -53,11 +62,32 @@ def encode_meters(meters: Sequence[OfferedMeter], *, at_ms: int) -> bytes:
     return Meters(at=at_ms, meters=list(meters)).model_dump_json(exclude_none=True).encode()
 
 
-def encode_status(*, online: bool, at_ms: int, version: str | None, outbox: OutboxState | None) -> bytes:
+def encode_status(
+    *,
+    online: bool,
+    at_ms: int,
+    version: str | None,
+    outbox: OutboxState | None,
+    configuration: ConfigurationState | None = None,
+    health: Health | None = None,
+) -> bytes:
     """A `schemas.wire.Status`."""
-    state: str = "online" if online else "offline"
-    status = Status.model_validate({"state": state, "at": at_ms, "version": version, "outbox": outbox})
+    status = Status(
+        state="online" if online else "offline",
+        at=at_ms,
+        version=version,
+        outbox=outbox,
+        configuration=configuration,
+        health=health,
+    )
     return status.model_dump_json(exclude_none=True).encode()
+
+
+def shortened(health: Health) -> Iterator[Health]:
+    """The same in ever fewer words, for a broker that takes small messages only."""
+    yield health
+    yield health.model_copy(update={"silent_meters": health.silent_meters[:100]})
+    yield health.model_copy(update={"silent_meters": [], "problems": health.problems[:5]})
 
 
 def _dump(message: dict[str, object]) -> bytes:

@@ -34,7 +34,7 @@ from schemas.wire import OutboxState
 log = structlog.get_logger()
 Result = TypeVar("Result")
 
-_CONFIRMED_S = 10.0
+_CONFIRMED_S = 3.0
 _CONFIRMED_MESSAGES = 1_000
 """So long, and so many, confirmed messages stay in the file: what is deleted along with the next append costs flash
 nothing of its own. After a kill they are published again, which is a no-op further on."""
@@ -172,6 +172,15 @@ class Outbox:
         """
         return self._guarded(lambda: self._confirm(epoch, seq))
 
+    @property
+    def is_confirmation_due(self) -> bool:
+        """Whether a confirmation has waited for an append for long."""
+        return self._state.stored_seq > self._saved_seq and time.monotonic() - self._confirmed_s > _CONFIRMED_S
+
+    def write_confirmed(self) -> None:
+        """Delete from the file what is confirmed, now. Raises OutboxUnavailableError."""
+        self._guarded(self._write_confirmed)
+
     def close(self) -> None:
         """Release the file. Safe twice."""
         with self._mutex:
@@ -284,8 +293,7 @@ class Outbox:
             size_bytes=old.size_bytes - size,
             waiting_readings=old.waiting_readings - readings,
         )
-        since_s = time.monotonic() - self._confirmed_s
-        if since_s > _CONFIRMED_S or seq - self._saved_seq > _CONFIRMED_MESSAGES:
+        if seq - self._saved_seq > _CONFIRMED_MESSAGES:
             self._write_confirmed()
         return True
 

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from edge.backoff import Backoff
 from edge.batch import split_message
 from edge.broker import NO_SUBSCRIBERS, BrokerConnection, Identity, Limits
+from edge.condition import Condition
 from edge.configuration import EdgeConfiguration
 from edge.counters import Counters
-from edge.errors import BrokerUnavailableError, ForeignConfirmationError, OutboxUnavailableError
-from edge.messages import encode_meters, encode_status
+from edge.errors import BrokerRefusesError, BrokerUnavailableError, ForeignConfirmationError, OutboxUnavailableError
+from edge.messages import encode_meters, encode_status, shortened
 from edge.outbox import Outbox
 from edge.outbox_table import Waiting
 from edge.publisher_notes import PublisherNotes
@@ -42,26 +43,39 @@ class Publisher:
         outbox: Outbox,
         offers: Sequence[OfferedMeter],
         counters: Counters,
+        condition: Condition,
         version: str,
         now_ms: Callable[[], int],
+        hear_configuration: Callable[[bytes], None] | None = None,
     ) -> None:
+        """`hear_configuration` gets what was sent to be run with; without it, that is not listened to."""
         self._configuration = configuration
         self._address: AgentAddress = configuration.address
         self._outbox = outbox
         self._offers = offers
         self._counters = counters
+        self._condition = condition
         self._version = version
         self._now_ms = now_ms
+        self._hear_configuration = hear_configuration
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._stopping = asyncio.Event()
         self._drain_until_s = 0.0
+        self._is_reconnecting = False
         self._published = Published()
-        self._notes = PublisherNotes(configuration.broker, counters)
+        self._notes = PublisherNotes(
+            configuration.broker, counters, has_certificate=configuration.tls.certificate is not None
+        )
 
     def wake(self) -> None:
         """There is something new in the outbox."""
         self._wake.set()
+
+    def reconnect(self) -> None:
+        """End the connection in good order and open another, as with a new certificate. Nothing is lost by it."""
+        self._is_reconnecting = True
+        self.wake()
 
     async def all_stored(self) -> None:
         """Returns when nothing in the outbox waits for a confirmation."""
@@ -84,13 +98,14 @@ class Publisher:
                 self._configuration.broker, self._configuration.tls, self._identity(), self._wake
             )
             began_s = time.monotonic()
-            clean = False
+            self._is_reconnecting = clean = False
             try:
+                await asyncio.to_thread(self._condition.note_connecting)
                 limits = await connection.open()
                 self._notes.connected(limits)
                 clean = await self._serve(connection, limits)
             except BrokerUnavailableError as error:
-                self._notes.lost(str(error))
+                self._notes.lost(str(error), is_refused=isinstance(error, BrokerRefusesError))
             finally:
                 self._counters.online.set(0)
                 await connection.close(clean=clean)
@@ -98,17 +113,20 @@ class Publisher:
                 self._notes.lost(connection.lost)
             if time.monotonic() - began_s > _STEADY_S:
                 backoff.reset()
-            await self._pause(0 if self._stopping.is_set() else backoff.next_s())
+            await self._pause(0 if clean or self._stopping.is_set() else backoff.next_s())
 
     async def _serve(self, connection: BrokerConnection, limits: Limits) -> bool:
-        """Until the connection is lost (False) or everything is said before a stop (True)."""
+        """Until the connection is lost (False), another is wanted, or everything is said before a stop (True)."""
         session = Session(self._configuration, limits, self._outbox, self._published)
         self._publish_offers(connection, session)
         while connection.lost is None:
+            if self._is_reconnecting:
+                return True
             self._wake.clear()
             self._hear_answers(connection, session)
-            await self._hear_stored(connection, session)
+            await self._hear_arrivals(connection, session)
             await self._publish_due(connection, session)
+            await self._write_confirmed()
             state = self._outbox.state()
             self._publish_status_if_due(connection, session, state)
             if self._stopping.is_set() and (not state.waiting or time.monotonic() > self._drain_until_s):
@@ -126,12 +144,19 @@ class Publisher:
             # Nobody need listen to status or meters: they are retained.
             if not taken and (seq is not None or answer.reason.is_failure):
                 self._notes.refused(answer, seq)
+            elif taken:
+                self._notes.accepted()
 
-    async def _hear_stored(self, connection: BrokerConnection, session: Session) -> None:
+    async def _hear_arrivals(self, connection: BrokerConnection, session: Session) -> None:
         """Of several confirmations only the furthest costs a write."""
         while connection.arrivals:
+            arrival = connection.arrivals.popleft()
+            if arrival.kind is Kind.CONFIGURATION:
+                if self._hear_configuration is not None:
+                    self._hear_configuration(arrival.payload)
+                continue
             try:
-                stored = Stored.model_validate_json(connection.arrivals.popleft())
+                stored = Stored.model_validate_json(arrival.payload)
             except ValidationError as error:
                 self._notes.strange("a `stored` message cannot be read", str(error))
                 continue
@@ -158,9 +183,18 @@ class Publisher:
             self._notes.outbox_failure(error)
             return
         session.stored = None
+        is_fresh = stored.seq > session.last_seq_before
+        self._condition.note_stored(said_ms=stored.at if is_fresh else None)
         self._counters.confirmed.inc(max(0, stored.seq - before))
         session.window.note_stored(stored.seq, time.monotonic())
         self._progress.set()
+
+    async def _write_confirmed(self) -> None:
+        if self._outbox.is_confirmation_due:
+            try:
+                await asyncio.to_thread(self._outbox.write_confirmed)
+            except OutboxUnavailableError as error:
+                self._notes.outbox_failure(error)
 
     async def _publish_due(self, connection: BrokerConnection, session: Session) -> None:
         if session.epoch != self._outbox.epoch:
@@ -209,12 +243,13 @@ class Publisher:
 
     def _publish_status_if_due(self, connection: BrokerConnection, session: Session, state: OutboxState) -> None:
         now_s = time.monotonic()
-        # What somebody should know at once: that the outbox began anew, or gave readings up.
-        news = (state.epoch, state.dropped_readings)
+        # What somebody should know at once: that the outbox began anew, gave readings up, or what became of a
+        # configuration.
+        news = (state.epoch, state.dropped_readings, self._condition.told())
         since_s = now_s - session.status_s
         if since_s >= _STATUS_S or (news != session.news and since_s >= 1):
             session.status_s, session.news = now_s, news
-            self._publish_retained(connection, session, Kind.STATUS, self._status(online=True, state=state))
+            self._publish_status(connection, session, online=True, state=state)
 
     async def _woken(self, within_s: float) -> None:
         """Until something came from the broker or into the outbox, or the time is over."""
@@ -223,8 +258,7 @@ class Publisher:
                 await self._wake.wait()
 
     async def _say_goodbye(self, connection: BrokerConnection, session: Session) -> None:
-        status = self._status(online=False, state=self._outbox.state())
-        mid = self._publish_retained(connection, session, Kind.STATUS, status)
+        mid = self._publish_status(connection, session, online=False, state=self._outbox.state())
         deadline = time.monotonic() + 1
         while mid is not None and connection.lost is None and time.monotonic() < deadline:
             self._wake.clear()
@@ -238,6 +272,24 @@ class Publisher:
             limit = session.most_payload_bytes(self._address.topic(Kind.METERS))
             self._notes.offer_too_large(size_bytes=len(payload), limit_bytes=limit)
 
+    def _publish_status(
+        self, connection: BrokerConnection, session: Session, *, online: bool, state: OutboxState
+    ) -> int | None:
+        """In as many words as the broker takes."""
+        at_ms = self._now_ms()
+        for health in shortened(self._condition.health()):
+            status = encode_status(
+                online=online,
+                at_ms=at_ms,
+                version=self._version,
+                outbox=state,
+                configuration=self._condition.told(),
+                health=health,
+            )
+            if session.takes(self._address.topic(Kind.STATUS), status):
+                break
+        return self._publish_retained(connection, session, Kind.STATUS, status)
+
     def _publish_retained(
         self, connection: BrokerConnection, session: Session, kind: Kind, payload: bytes
     ) -> int | None:
@@ -245,16 +297,14 @@ class Publisher:
         topic = self._address.topic(kind)
         return connection.publish(topic, payload, retain=True) if session.takes(topic, payload) else None
 
-    def _status(self, *, online: bool, state: OutboxState | None) -> bytes:
-        return encode_status(online=online, at_ms=self._now_ms(), version=self._version, outbox=state)
-
     def _identity(self) -> Identity:
         # The broker sends the will, whose `at` is when we connected: since when we are offline nobody can know.
+        kinds = [Kind.STORED] + ([] if self._hear_configuration is None else [Kind.CONFIGURATION])
         return Identity(
             client_id=f"afkobling/{self._address}",
-            subscription=self._address.topic(Kind.STORED),
+            subscriptions={self._address.topic(kind): kind for kind in kinds},
             will_topic=self._address.topic(Kind.STATUS),
-            will_payload=self._status(online=False, state=None),
+            will_payload=encode_status(online=False, at_ms=self._now_ms(), version=self._version, outbox=None),
         )
 
     async def _pause(self, seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from edge.broker import Answer, Limits, explain
+from edge.broker import CERTIFICATE_REFUSED, Answer, Limits, explain, is_not_accepted
 from edge.counters import Counters
 from edge.errors import OutboxUnavailableError
 from edge.notices import Seldom
@@ -16,14 +16,17 @@ log = structlog.get_logger()
 class PublisherNotes:
     """One method for each thing worth telling."""
 
-    def __init__(self, broker: BrokerUrl, counters: Counters) -> None:
+    def __init__(self, broker: BrokerUrl, counters: Counters, *, has_certificate: bool) -> None:
         self._broker = broker
+        self._has_certificate = has_certificate
+        self._is_unwanted = False
         self._counters = counters
         self._seldom = Seldom()
 
     def connected(self, limits: Limits) -> None:
         self._counters.connections.inc()
         self._counters.online.set(1)
+        self._counters.why_offline = None
         self.fits()
         self._seldom.forget("broker")
         log.info(
@@ -34,8 +37,11 @@ class PublisherNotes:
             max_packet_bytes=limits.max_packet_bytes,
         )
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, *, is_refused: bool = False) -> None:
         self._counters.connection_failures.inc()
+        self._counters.why_offline = reason
+        if is_refused:
+            self._unwanted(reason)
         if self._seldom.due("broker"):
             log.warning(
                 "not connected to the broker; it is tried again, and readings are kept in the outbox",
@@ -43,14 +49,29 @@ class PublisherNotes:
                 reason=reason,
             )
 
+    def accepted(self) -> None:
+        """The broker took something of ours."""
+        if self._is_unwanted:
+            self._is_unwanted = False
+            self._counters.note_obstacle("broker", None)
+
+    def _unwanted(self, words: str) -> None:
+        self._is_unwanted = True
+        self._counters.note_obstacle("broker", words)
+
     def refused(self, answer: Answer, seq: int | None) -> None:
         self._counters.refusals.labels(str(answer.reason)).inc()
+        words = explain(answer.reason)
+        if self._has_certificate and is_not_accepted(answer.reason):
+            # A broker may let a revoked certificate connect, and refuse all that it says.
+            words = CERTIFICATE_REFUSED
+            self._unwanted(f"{self._broker}: {words}")
         if self._seldom.due(("refused", answer.reason.value)):
             log.error(
                 "the broker did not take a message; it is kept and tried again",
                 action="publish.refused",
                 seq=seq,
-                reason=explain(answer.reason),
+                reason=words,
             )
 
     def strange(self, what: str, detail: str) -> None:

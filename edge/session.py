@@ -51,6 +51,8 @@ class Session:
         """Start from what is stored: with a connection, and with an epoch."""
         state = outbox.state()
         self.epoch = state.epoch
+        self.last_seq_before = state.last_seq
+        """What is confirmed beyond it was made since, and so was confirmed just now."""
         self.window = Window(
             size=self._size,
             in_flight=max(1, self._limits.receive_maximum - _RESERVED),

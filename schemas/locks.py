@@ -15,3 +15,5 @@ ARCHIVE_TURN = 0x41464B_05
 """Held by the session of whoever moves readings into the archive or out of it: one at a time."""
 IMPORT_TURN = 0x41464B_06
 """With a number made of its epoch: held by the session of whoever imports a file, one process a file."""
+BROKER_LIST_LOCK = 0x41464B_07
+"""Shared by whoever issues a certificate, exclusive while the broker is brought to what the database says."""

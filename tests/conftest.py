@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from schemas.errors import AfkoblingError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """Where the two servers are."""
+    """Where the two servers are. A broker that the environment names may have no `agent_broker_url`."""
 
     database_url: str
     broker_url: str
+    agent_broker_url: str | None = None
+    authority_dir: Path | None = None
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +38,15 @@ def stack() -> Iterator[Servers]:
     """The servers named in the environment, else a local stack that lives as long as the test session."""
     database_url, broker_url = os.environ.get("AFKOBLING_DATABASE_URL"), os.environ.get("AFKOBLING_BROKER_URL")
     if database_url and broker_url:
-        yield Servers(database_url=database_url, broker_url=broker_url)
+        from deploy.stack.addresses import given_servers
+
+        given = given_servers()
+        yield Servers(
+            database_url=database_url,
+            broker_url=broker_url,
+            agent_broker_url=given.agent_broker_url,
+            authority_dir=given.authority_dir,
+        )
         return
     folder = Path(tempfile.mkdtemp(prefix="afkobling-test-", dir="/tmp"))
     # PostgreSQL runs as an unprivileged user when the tests run as root, and must get through.
@@ -56,7 +67,12 @@ def _local_stack(folder: Path) -> Iterator[Servers]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    servers = Servers(database_url=endpoints.database_url, broker_url=endpoints.broker_url)
+    servers = Servers(
+        database_url=endpoints.database_url,
+        broker_url=endpoints.broker_url,
+        agent_broker_url=endpoints.agent_broker_url,
+        authority_dir=endpoints.authority_dir,
+    )
     # A database is made and dropped for every test. Tests kill the server, and none pulls the machine's plug, which
     # alone is what fsync is for.
     _execute(servers, sql.SQL("ALTER SYSTEM SET fsync = off"))
@@ -69,8 +85,23 @@ def _local_stack(folder: Path) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def broker_url(stack: Servers) -> str:
-    """The broker, shared by all tests of the session."""
+    """The broker as our own servers know it, shared by all tests of the session."""
     return stack.broker_url
+
+
+@pytest.fixture(scope="session")
+def agent_broker_url(stack: Servers) -> str:
+    """The same broker as agents with certificates know it."""
+    if stack.agent_broker_url is None or stack.authority_dir is None:
+        pytest.skip("AFKOBLING_BROKER_URL names a broker, and nothing says how agents are let in there")
+    return stack.agent_broker_url
+
+
+@pytest.fixture(scope="session")
+def authority_dir(stack: Servers, agent_broker_url: str) -> Path:
+    """The keys that vouch for agents at `agent_broker_url`."""
+    assert stack.authority_dir is not None
+    return stack.authority_dir
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +126,13 @@ def template_database(stack: Servers) -> Iterator[str]:
 @pytest.fixture
 def database_url(stack: Servers, template_database: str) -> Iterator[str]:
     """A migrated, empty database for this test alone."""
+    with fresh_database(stack, template_database) as url:
+        yield url
+
+
+@contextmanager
+def fresh_database(stack: Servers, template_database: str) -> Iterator[str]:
+    """A migrated, empty database that lives as long as the `with`."""
     name = f"afkobling_{uuid.uuid4().hex[:12]}"
     _execute(
         stack,

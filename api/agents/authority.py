@@ -8,9 +8,11 @@ user only: whoever has them can be any agent.
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -60,7 +62,9 @@ class Authority:
         try:
             if not self._certificate_file.exists():
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._make(name, now)
+                with _alone(folder):
+                    if not self._certificate_file.exists():
+                        self._make(name, now)
             key = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
             self.certificate = x509.load_pem_x509_certificate(self._certificate_file.read_bytes())
         except (OSError, ValueError) as error:
@@ -76,6 +80,11 @@ class Authority:
     def pem(self) -> str:
         """Its certificate."""
         return _pem(self.certificate)
+
+    @property
+    def root(self) -> Authority:
+        """The one at the top, which may be itself."""
+        return self if self._issuer is None else self._issuer.root
 
     def sign(self, data: bytes) -> str:
         """ECDSA with SHA-256, base64."""
@@ -204,7 +213,8 @@ class Authorities:
         """The authority of an organisation, made when it is first asked for. Raises AuthorityError."""
         return Authority(
             self._folder / "organisations" / organisation,
-            f"Afkobling {organisation}",
+            # No words around it: a common name has 64 characters at most, and a key 63.
+            organisation,
             now=now,
             issuer=self.root,
         )
@@ -215,6 +225,17 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """A server and a command may ask for the same authority at the same moment: one of them makes it."""
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write(file: Path, text: str) -> None:

@@ -7,12 +7,12 @@ import threading
 from typing import Any, Protocol
 
 import httpx
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from api.broker_client import new_client
 from api.errors import ApiError
+from schemas.broker_tls import BrokerTls
 from schemas.broker_url import parse_broker_url
 from schemas.errors import TransientError
 from schemas.topics import alerts_topic
@@ -73,15 +73,12 @@ class Broker:
 
     name = "mqtt"
 
-    def __init__(self, broker_url: str) -> None:
+    def __init__(self, broker_url: str, tls: BrokerTls | None = None) -> None:
+        """Raises BrokerTlsError."""
         broker = parse_broker_url(broker_url)
         self._address = (broker.host, broker.port)
         self._told = str(broker)
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-        if broker.user:
-            self._client.username_pw_set(broker.user, broker.password)
-        if broker.is_encrypted:
-            self._client.tls_set()
+        self._client = new_client(broker, tls)
         self._is_connected = threading.Event()
         self._client.on_connect = lambda _c, _u, _f, reason, _p: None if reason.is_failure else self._is_connected.set()
         self._client.on_disconnect = lambda *_: self._is_connected.clear()

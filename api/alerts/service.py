@@ -54,7 +54,7 @@ def channels_of(settings: AlertSettings) -> list[Channel]:
         token = settings.alert_webhook_token
         found.append(Webhook(str(settings.alert_webhook_url), token.get_secret_value() if token else None))
     if settings.alert_mqtt and settings.broker_url is not None:
-        found.append(Broker(settings.broker_url))
+        found.append(Broker(settings.broker_url, settings.broker_tls))
     return found
 
 

@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Annotated, Self
 
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from api.alerts.plan import Policy
+from schemas.broker_tls import BrokerTlsSettings
 from schemas.broker_url import parse_broker_url
 
 
-class AlertSettings(BaseSettings):
+class AlertSettings(BrokerTlsSettings):
     """Each field is an environment variable: `alert_webhook_url` is AFKOBLING_ALERT_WEBHOOK_URL."""
 
     model_config = SettingsConfigDict(env_prefix="AFKOBLING_", frozen=True, extra="ignore")

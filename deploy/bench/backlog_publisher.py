@@ -12,10 +12,10 @@ from multiprocessing.synchronize import Event
 from threading import Event as ThreadEvent
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from api.broker_client import new_client
 from deploy.bench.backlog_plan import Fleet, address, message, message_head
 from edge.window import Window
 from schemas.broker_url import parse_broker_url
@@ -85,7 +85,7 @@ class FleetPublisher:
         self._wake = ThreadEvent()
         self._published = self._copies = self._copy_bytes = 0
         self._broker = parse_broker_url(broker_url)
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = new_client(self._broker)
         self._client.max_inflight_messages_set(65_535)
         self._client.max_queued_messages_set(0)
         self._client.on_message = self._on_message

@@ -12,8 +12,8 @@ import numpy as np
 import paho.mqtt.client as mqtt
 import psutil
 import psycopg
-from paho.mqtt.enums import CallbackAPIVersion
 
+from api.broker_client import new_client
 from deploy.bench.backlog_plan import Fleet, meter_key
 from schemas.broker_url import parse_broker_url
 
@@ -96,7 +96,7 @@ class BrokerWatch:
     def __init__(self, broker_url: str) -> None:
         self.most: dict[str, int] = {"count": 0, "bytes": 0}
         broker = parse_broker_url(broker_url)
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._client = new_client(broker)
         self._client.on_connect = lambda client, *_: client.subscribe(_STORE_TOPIC + "#")
         self._client.on_message = self._on_message
         self._client.connect(broker.host, broker.port)

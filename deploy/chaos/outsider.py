@@ -8,12 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from api.broker_client import new_client
 from deploy.chaos.poison import Poison
 from schemas.broker_url import parse_broker_url
 from schemas.topics import ROOT, VERSION, Kind
@@ -42,7 +42,7 @@ class Outsider:
         self._heard: deque[Heard] = deque(maxlen=_REMEMBERED)
         self._refused: set[int] = set()
         self._lock = threading.Lock()
-        self._client = client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._client = client = new_client(self._broker)
         client.reconnect_delay_set(min_delay=1, max_delay=1)
         client.on_connect = lambda client, *_: client.subscribe(self._topic, options=_NOT_OURS)
         client.on_message = self._on_message

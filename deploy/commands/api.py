@@ -22,6 +22,13 @@ def add(subparsers: Subparsers) -> None:
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     run.add_argument("--port", type=_port, default=8080, help="port to listen on (default: %(default)s)")
     add_server_options(run, "database_url")
+    # Of the local stack, these come along; to name them is for the environment.
+    run.set_defaults(
+        broker_url=None,
+        agent_broker_url=None,
+        authority_dir=None,
+        settings=("database_url", "broker_url", "agent_broker_url", "authority_dir"),
+    )
     run.set_defaults(run=_run)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from deploy.commands import bench_backlog, bench_country
+from deploy.commands import bench_backlog, bench_country, bench_edge
 
 _SHORTEST_S = 60
 _MOST_IMPORTED = 100_000_000
@@ -75,6 +75,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     importing.add_argument("--json", action="store_true", help="print one JSON object")
     importing.set_defaults(run=_import)
     bench_backlog.add(actions)
+    bench_edge.add(actions)
 
 
 def _ingest(arguments: argparse.Namespace) -> None:

@@ -104,6 +104,8 @@ def _print_words(living: Living) -> None:
     print(f"\nlook:   {living.url}/#{urlencode({'token': living.token, **periods})}")
     print(f"token:  {living.token}")
     print(f"broker: {living.broker_url}")
+    if living.agent_broker_url:
+        print(f"agents: {living.agent_broker_url}, with certificates")
     print(f"data:   {living.database_url}", flush=True)
 
 

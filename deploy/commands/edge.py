@@ -6,7 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
-MODULES = ("edge_outbox",)
+MODULES = ("edge_outbox", "edge_enter", "edge_drivers", "edge_enrol", "edge_profiles", "edge_init", "edge_status", "edge_probe", "edge_scan")
 """Modules beside this one with further words of `edge`."""
 
 
@@ -50,13 +50,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from deploy.commands.settings import environment_with_stack
     from deploy.logs import configure_logs
-    from deploy.probes import serve_probes
     from deploy.service import Deadline, logging_failures, stop_seconds
+    from deploy.status_page import serve_with_page
     from edge.agent import run
-    from edge.configuration import load_configuration
+    from edge.care.care import Care
     from edge.counters import Counters
 
-    configuration = load_configuration(Path(arguments.config), environment_with_stack())
+    care = Care(Path(arguments.config), environment_with_stack())
+    configuration = care.load()
     counters = Counters()
     deadline = Deadline(stop_seconds(), counters.unfinished)
     configure_logs("edge")
@@ -64,9 +65,10 @@ def _run(arguments: argparse.Namespace) -> int:
         return run(
             configuration,
             until_stored=arguments.until_stored,
-            serve_probes=serve_probes,
+            serve_probes=serve_with_page,
             stopping=deadline.begin,
             counters=counters,
+            care=care,
         )
 
 

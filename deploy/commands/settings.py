@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import ChainMap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -13,8 +15,9 @@ if TYPE_CHECKING:
 
 _HELP = {
     "database_url": "postgresql://… (default: AFKOBLING_DATABASE_URL, else the local stack)",
-    "broker_url": "mqtt://host:port (default: AFKOBLING_BROKER_URL, else the local stack)",
+    "broker_url": "mqtt://user:password@host:port (default: AFKOBLING_BROKER_URL, else the local stack)",
 }
+_OF_THE_STACK = ("database_url", "broker_url", "agent_broker_url", "authority_dir")
 
 
 def add_server_options(parser: argparse.ArgumentParser, *names: str, metrics: str | None = None) -> None:
@@ -54,15 +57,29 @@ def future_tolerance_ms() -> int:
     return read_settings(CheckSettings, argparse.Namespace(settings=())).future_tolerance_ms
 
 
-def environment_with_stack() -> dict[str, str]:
-    """The environment, with the running local stack's addresses where it names no servers itself."""
-    found = _local_stack(("database_url", "broker_url"))
-    return {f"AFKOBLING_{name.upper()}": url for name, url in found.items()} | dict(os.environ)
+def environment_with_stack() -> Mapping[str, str]:
+    """The environment, with the running local stack's addresses where it names no servers itself.
+
+    The stack is asked when one of them is looked up: an agent that knows its broker starts without its libraries.
+    """
+    return ChainMap(dict(os.environ), _StackAddresses())
+
+
+class _StackAddresses(dict[str, str]):
+    """Empty until a variable of the stack's is looked up."""
+
+    def __missing__(self, variable: str) -> str:
+        name = variable.removeprefix("AFKOBLING_").lower()
+        return _local_stack((name,))[name]
+
+    def __contains__(self, variable: object) -> bool:
+        name = str(variable).removeprefix("AFKOBLING_").lower()
+        return name in _OF_THE_STACK and name in _local_stack((name,))
 
 
 def _local_stack(names: tuple[str, ...]) -> dict[str, str]:
-    """Addresses of the running local stack, for those that neither options nor environment give."""
-    wanted = [n for n in ("database_url", "broker_url") if n in names and f"AFKOBLING_{n.upper()}" not in os.environ]
+    """What the running local stack has of that which neither options nor environment give."""
+    wanted = [n for n in _OF_THE_STACK if n in names and f"AFKOBLING_{n.upper()}" not in os.environ]
     if not wanted:
         return {}
     try:
@@ -74,4 +91,4 @@ def _local_stack(names: tuple[str, ...]) -> dict[str, str]:
         found = endpoints()
     except StackError:
         return {}
-    return {name: getattr(found, name) for name in wanted}
+    return {name: str(value) for name in wanted if (value := getattr(found, name)) is not None}

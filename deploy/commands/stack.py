@@ -42,15 +42,24 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run_up(arguments: argparse.Namespace) -> int:
-    """Start what is not running; print the two addresses, the database's with its password."""
+    """Start what is not running; print the addresses, those of database and broker with their passwords."""
     from deploy import stack
 
     endpoints = stack.up(arguments.data)
     if arguments.json:
-        _print_json({"database_url": endpoints.database_url, "broker_url": endpoints.broker_url})
+        _print_json(
+            {
+                "database_url": endpoints.database_url,
+                "broker_url": endpoints.broker_url,
+                "agent_broker_url": endpoints.agent_broker_url,
+                "authority_dir": None if endpoints.authority_dir is None else str(endpoints.authority_dir),
+            }
+        )
     else:
         print(f"database  {endpoints.database_url}")
         print(f"broker    {endpoints.broker_url}")
+        if endpoints.agent_broker_url:
+            print(f"agents    {endpoints.agent_broker_url} (with certificates: afkobling agent invite)")
     return 0
 
 
@@ -109,8 +118,15 @@ def _describe(status: StackStatus) -> str:
             *_describe_server("database", "PostgreSQL", status.database),
             f"          {timescaledb}",
             *_describe_server("broker", "Mosquitto", status.broker),
+            *_describe_agents(status),
         ]
     )
+
+
+def _describe_agents(status: StackStatus) -> list[str]:
+    if status.agent_broker_url is None:
+        return []
+    return [f"agents    {status.agent_broker_url}", f"          authority {status.authority_dir or 'not named'}"]
 
 
 def _describe_server(label: str, name: str, server: ServerStatus) -> list[str]:

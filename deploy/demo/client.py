@@ -32,6 +32,10 @@ class Client:
     def of_site(self, path: str, **query: Any) -> dict[str, Any]:
         return self.get(f"/v1/sites/{self._site}/{path}", **query)
 
+    def invite(self, agent: str) -> dict[str, Any]:
+        """A code with which one device enrols as this agent of the site."""
+        return self._answer(self._http.post("/v1/agents/invitations", json={"site": self._site, "agent": agent}))
+
     def put_to_site(self, path: str, body: object) -> None:
         self._answer(self._http.put(f"/v1/sites/{self._site}/{path}", json=body))
 

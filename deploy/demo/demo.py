@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, LiteralString, NoReturn
 
 import psycopg
-import yaml
 from psycopg import sql
 from tqdm import tqdm
 
@@ -27,6 +26,7 @@ from collector.settings import RollupSettings
 from deploy.archive_place import remove_default_archive
 from deploy.commands.token import create_token
 from deploy.demo import DATABASE
+from deploy.demo.agents import edge_of, enrol, nobody_left_behind, start_agents, write_configurations
 from deploy.demo.client import Client
 from deploy.demo.factors import load_factors
 from deploy.demo.outcome import read_outcome
@@ -68,6 +68,7 @@ class Living:
     token: str
     database_url: str
     broker_url: str
+    agent_broker_url: str | None
     outcome: dict[str, Any]
     parts: Parts
 
@@ -91,19 +92,23 @@ def run_demo(scenario: Scenario, options: Options, *, say: Callable[[str], None]
         if scenario.workshop is not None:
             write_truth(database_url, scenario.model, scenario.workshop)
             load_factors(database_url, scenario.model, scenario.workshop, until_ms=time.time_ns() // 1_000_000)
-        sent = _load_history(database_url, scenario, say)
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="afkobling-demo-")))
         environment = {
             **os.environ,
             "AFKOBLING_DATABASE_URL": database_url,
             "AFKOBLING_BROKER_URL": servers.broker_url,
+            **_how_agents_come_in(servers),
             # A session that the broker kept for the last demo's collector would bring its messages into this one.
             "AFKOBLING_SHARE_GROUP": "demo",
             # Where faults are planted, alerts are published; a webhook is whatever the environment says.
             "AFKOBLING_ALERT_MQTT": "true",
         }
+        cleanup.enter_context(nobody_left_behind(scenario, servers))
         parts = cleanup.enter_context(Parts(folder=folder, environment=environment))
         port = options.port or free_port()
+        # At first, as agents enrol there: it is up by the time that the past is loaded.
+        parts.start("api", "api", "run", "--port", str(port))
+        sent = _load_history(database_url, scenario, say)
         token = create_token(
             database_url,
             organisation=scenario.model.organisation.id,
@@ -114,8 +119,11 @@ def run_demo(scenario: Scenario, options: Options, *, say: Callable[[str], None]
         url = f"http://127.0.0.1:{port}"
         client = Client(url=url, token=token, site=scenario.model.site.id)
         cleanup.callback(client.close)
-        _start_parts(parts, scenario, servers, port)
+        _start_servers(parts, scenario)
         parts.wait_for(client.is_ready, "the API", seconds=60)
+        files = write_configurations(parts, scenario, servers)
+        let_in = enrol(client, files, servers, server=url, data_dir=options.data_dir, say=say)
+        start_agents(parts, scenario, files)
         _put_driver_values(client, scenario)
         _wait_for_readings(parts, client, scenario)
         if options.is_once:
@@ -125,7 +133,9 @@ def run_demo(scenario: Scenario, options: Options, *, say: Callable[[str], None]
             token=token,
             database_url=database_url,
             broker_url=servers.broker_url,
-            outcome=read_outcome(client, scenario, sent_in_history=sent),
+            agent_broker_url=servers.agent_broker_url,
+            outcome=read_outcome(client, scenario, sent_in_history=sent)
+            | {"agents": [agent.as_json() for agent in let_in]},
             parts=parts,
         )
 
@@ -190,29 +200,19 @@ async def _share_out(database_url: str) -> None:
         await keep_due(connection)
 
 
-def _start_parts(parts: Parts, scenario: Scenario, servers: Endpoints, port: int) -> None:
-    organisation = scenario.model.organisation.id
-    for agent, drivers in scenario.drivers.items():
-        config = parts.folder / f"{agent}.yaml"
-        settings = {
-            "organisation": organisation,
-            "site": scenario.model.site.id,
-            "agent": agent,
-            "broker": servers.broker_url,
-            "outbox": {"path": f"{agent}.sqlite"},
-            "drivers": drivers,
-        }
-        config.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
-        ahead_ms = scenario.clocks_ahead_ms.get(agent)
-        if ahead_ms is not None:
-            parts.start(_edge(agent), str(config), str(ahead_ms), module="deploy.demo.wrong_clock")
-            continue
-        ending = ["--until-stored"] if scenario.is_finite else []
-        parts.start(_edge(agent), "edge", "run", "--config", str(config), *ending, may_end=scenario.is_finite)
+def _how_agents_come_in(servers: Endpoints) -> dict[str, str]:
+    if servers.agent_broker_url is None or servers.authority_dir is None:
+        return {}
+    return {
+        "AFKOBLING_AGENT_BROKER_URL": servers.agent_broker_url,
+        "AFKOBLING_AUTHORITY_DIR": str(servers.authority_dir),
+    }
+
+
+def _start_servers(parts: Parts, scenario: Scenario) -> None:
     parts.start("collector", "collector", "run")
     parts.start("rollup", "rollup", "run")
     parts.start("attribute", "attribute", "run")
-    parts.start("api", "api", "run", "--port", str(port))
     if scenario.planted:
         parts.start("alerts", "alerts", "run")
 
@@ -259,7 +259,7 @@ def _wait_for_readings(parts: Parts, client: Client, scenario: Scenario) -> None
 
 def _settle(parts: Parts, client: Client, scenario: Scenario, database_url: str) -> None:
     """Let the agents end, and wait until all that they sent is accounted for and rolled up."""
-    parts.stop(*(_edge(agent) for agent in scenario.drivers))
+    parts.stop(*(edge_of(agent) for agent in scenario.drivers))
 
     def is_accounted_for() -> bool:
         return all(
@@ -278,7 +278,3 @@ def _settle(parts: Parts, client: Client, scenario: Scenario, database_url: str)
 def _live(client: Client, scenario: Scenario) -> list[dict[str, Any]]:
     history = scenario.history.epoch if scenario.history else None
     return [entry for entry in client.get("/v1/ledger")["items"] if entry["epoch"] != history]
-
-
-def _edge(agent: str) -> str:
-    return f"edge-{agent}"

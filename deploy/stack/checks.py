@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 import psycopg
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from api.broker_client import new_client
 from deploy.stack.addresses import masked
 from deploy.stack.errors import StackPermanentError, StackTransientError
+from schemas.broker_tls import BrokerTls, BrokerTlsError
+from schemas.broker_url import parse_broker_url
 
 OLDEST_POSTGRESQL = 15
 OLDEST_TIMESCALEDB = (2, 14)
@@ -90,7 +92,9 @@ def connect(url: str, *, timeout_s: int = 5) -> psycopg.Connection:
         ) from error
 
 
-def look_at_broker(url: str, *, timeout_s: float = 5, ask_version: bool = False) -> str | None:
+def look_at_broker(
+    url: str, *, tls: BrokerTls | None = None, timeout_s: float = 5, ask_version: bool = False
+) -> str | None:
     """Make sure that a broker answers in MQTT 5; with `ask_version` returns what it publishes as its version.
 
     The version is None where the broker tells none (only Mosquitto and its kin do). Raises StackTransientError
@@ -107,11 +111,12 @@ def look_at_broker(url: str, *, timeout_s: float = 5, ask_version: bool = False)
             " mqtts://user:password@host:8883 with encryption."
         )
     secure = parts.scheme == "mqtts"
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    if parts.username:
-        client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
-    if secure:
-        client.tls_set()
+    try:
+        client = new_client(parse_broker_url(url), tls)
+    except BrokerTlsError as error:
+        raise StackPermanentError(str(error)) from error
+    except ValueError as error:
+        raise StackPermanentError(f"The broker address {masked(url)} is {error}.") from error
     answers: list[ReasonCode] = []
     versions: list[str] = []
     client.on_connect = lambda _client, _data, _flags, code, _properties: answers.append(code)

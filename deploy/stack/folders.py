@@ -27,12 +27,20 @@ _ROOTS_HOME = Path("/var/lib/afkobling")
 _PLAIN_PATH = re.compile(r"[\w./ +@%:,=~-]+")
 
 
+LOOPBACK = "127.0.0.1"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """The loopback ports of the two servers."""
+    """The ports of the two servers: loopback, but for `agents`, which the broker serves at the address `listen`.
+
+    `agents` is None in a stack that was made before agents had certificates, until the next `stack up`.
+    """
 
     database: int
     broker: int
+    agents: int | None = None
+    listen: str = LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +75,21 @@ class DataFolder:
         return self.path / "mosquitto"
 
     @property
+    def broker_password_file(self) -> Path:
+        """The password of our own servers at the broker, readable by its owner only."""
+        return self.path / "broker-password"
+
+    @property
+    def broker_security(self) -> Path:
+        """What Mosquitto itself knows of who may come in: its certificate, the root's, and its access list."""
+        return self.path / "mosquitto-security"
+
+    @property
+    def authority(self) -> Path:
+        """The keys that vouch for agents and for the broker; readable by their owner only."""
+        return self.path / "authority"
+
+    @property
     def logs(self) -> Path:
         """The folder of both servers' logs."""
         return self.path / "log"
@@ -83,13 +106,25 @@ class DataFolder:
         """The ports chosen at the first start, or None before it."""
         marker = _read_marker(self.path) or {}
         database, broker = marker.get("database_port"), marker.get("broker_port")
+        agents, listen = marker.get("agents_port"), marker.get("agents_listen")
         if isinstance(database, int) and isinstance(broker, int):
-            return Ports(database=database, broker=broker)
+            return Ports(
+                database=database,
+                broker=broker,
+                agents=agents if isinstance(agents, int) else None,
+                listen=listen if isinstance(listen, str) else LOOPBACK,
+            )
         return None
 
     def keep_ports(self, ports: Ports) -> None:
         """Write the marker with the ports, whole or not at all."""
-        marker = {"kind": _KIND, "database_port": ports.database, "broker_port": ports.broker}
+        marker = {
+            "kind": _KIND,
+            "database_port": ports.database,
+            "broker_port": ports.broker,
+            "agents_port": ports.agents,
+            "agents_listen": ports.listen,
+        }
         write_whole(self.path / _MARKER, json.dumps(marker, indent=2) + "\n")
 
 
@@ -120,7 +155,7 @@ def prepare(folder: DataFolder, account: Account) -> None:
         make_public(folder.path)
         if not folder.exists():
             write_whole(folder.path / _MARKER, json.dumps({"kind": _KIND}) + "\n")
-        for inner in (folder.broker_store, folder.logs):
+        for inner in (folder.broker_store, folder.broker_security, folder.logs):
             inner.mkdir(mode=0o700, exist_ok=True)
             _refuse_anothers(inner, account)
             own(inner, account)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from deploy.stack import checks, folders
+from deploy.stack import checks, folders, security
+from deploy.stack.addresses import LISTEN_VARIABLE
 from deploy.stack.errors import StackTransientError
-from deploy.stack.folders import DataFolder
+from deploy.stack.folders import LOOPBACK, DataFolder, Ports
+from deploy.stack.listening import certified_names
 from deploy.stack.logs import set_aside, tail
-from deploy.stack.ports import LOOPBACK
 from deploy.stack.processes import (
     SERVER_ENVIRONMENT,
     last_lines,
@@ -22,17 +24,37 @@ from deploy.stack.processes import (
 )
 from deploy.stack.runtime import Place
 
+Report = Callable[[str], None]
 
-def render_settings(*, port: int, store: Path, log: Path, persistence: bool = True) -> str:
-    """Mosquitto's configuration for one machine: loopback only, and therefore open to all on it. Pure.
 
-    Without `persistence` a restarted broker knows nothing of what it had acknowledged.
+def render_settings(
+    *, kept: Ports, store: Path, security: Path, plugin: Path | None, log: Path, persistence: bool = True
+) -> str:
+    """Mosquitto's configuration. Pure.
+
+    One listener for our own servers, on loopback, by name and password; one for agents, by certificate alone. Without
+    `persistence` a restarted broker knows nothing of what it had acknowledged.
     """
     return f"""\
 # Written by `afkobling stack up` at each start: changes here are lost.
-listener {port} {LOOPBACK}
-# The listener answers this machine only.
-allow_anonymous true
+# Our own servers, by name and password: this machine only.
+listener {kept.broker} {LOOPBACK}
+
+# Agents, by certificate. Its name is the agent's user and client id, whatever the agent says: nobody takes over
+# another's session.
+listener {kept.agents} {kept.listen}
+cafile {security}/root.pem
+certfile {security}/server.pem
+keyfile {security}/server.key
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+tls_version tlsv1.2
+
+# Who may say and hear what. Nobody comes in unnamed, and what is not allowed is forbidden.
+allow_anonymous false
+plugin {plugin}
+plugin_opt_config_file {security}/dynamic-security.json
 
 # The agents keep what the collector has not confirmed: a loss between two saves is sent again.
 persistence {"true" if persistence else "false"}
@@ -40,8 +62,9 @@ persistence_location {store}/
 autosave_interval 30
 persistent_client_expiration 14d
 
-# Bounded by bytes, not by number: past a number the broker drops what it has acknowledged.
-max_queued_messages 0
+# Bounded by bytes, not by number: past a number the broker drops what it has acknowledged. As large as can be and not
+# 0, with which Mosquitto 2.0 ends a connection for a message that it does not allow.
+max_queued_messages 2000000000
 max_queued_bytes 1073741824
 # The receive maximum of each MQTT 5 client is the bound.
 max_inflight_messages 65535
@@ -59,9 +82,12 @@ connection_messages true
 """
 
 
-def url(port: int) -> str:
-    """The broker's address."""
-    return f"mqtt://{LOOPBACK}:{port}"
+def url(folder: DataFolder, port: int) -> str:
+    """The broker's address for our own servers, with their password.
+
+    Raises StackPermanentError when the password file is gone or another user's.
+    """
+    return f"mqtt://{security.SERVER}:{security.password(folder)}@{LOOPBACK}:{port}"
 
 
 def process(folder: DataFolder) -> psutil.Process | None:
@@ -69,7 +95,16 @@ def process(folder: DataFolder) -> psutil.Process | None:
     return server_process("mosquitto", str(folder.broker_settings))
 
 
-def start(place: Place, *, port: int, persistence: bool = True, timeout_s: float = 60) -> None:
+def is_outdated(place: Place, kept: Ports) -> bool:
+    """Whether a running broker was started with other settings than it would be now, its persistence aside."""
+    try:
+        found = place.folder.broker_settings.read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return found not in {_settings(place, kept, persistence=persistence) for persistence in (True, False)}
+
+
+def start(place: Place, kept: Ports, *, report: Report, persistence: bool = True, timeout_s: float = 60) -> None:
     """Start the broker and wait until it answers, which includes reading its store.
 
     Raises StackTransientError with the end of its log when it does not come up.
@@ -77,8 +112,9 @@ def start(place: Place, *, port: int, persistence: bool = True, timeout_s: float
     folder = place.folder
     log = folder.logs / "mosquitto.log"
     set_aside(log)
-    text = render_settings(port=port, store=folder.broker_store, log=log, persistence=persistence)
-    folders.write_whole(folder.broker_settings, text)
+    security.settle_certificate(place, certified_names(kept.listen), report=report)
+    security.settle_access_list(place, report=report)
+    folders.write_whole(folder.broker_settings, _settings(place, kept, persistence=persistence))
     done = run(
         [place.runtime.mosquitto, "-d", "-c", folder.broker_settings],
         timeout_s=30,
@@ -88,9 +124,10 @@ def start(place: Place, *, port: int, persistence: bool = True, timeout_s: float
     )
     if done.returncode != 0:
         raise StackTransientError(
-            f"Mosquitto did not start on port {port}:\n{last_lines(done.stderr)}\n  The end of {log}:\n{tail(log)}"
+            f"Mosquitto did not start on ports {kept.broker} and {kept.agents}:\n{last_lines(done.stderr)}\n"
+            f"  The end of {log}:\n{tail(log)}{_about_listening(folder)}"
         )
-    wait_ready(folder, port, timeout_s=timeout_s)
+    wait_ready(folder, kept.broker, timeout_s=timeout_s)
 
 
 def wait_ready(folder: DataFolder, port: int, *, timeout_s: float = 60) -> None:
@@ -99,7 +136,7 @@ def wait_ready(folder: DataFolder, port: int, *, timeout_s: float = 60) -> None:
     Raises StackTransientError with the end of its log when it ends before, or takes longer.
     """
     deadline = time.monotonic() + timeout_s
-    while not _answers(port):
+    while not _answers(folder, port):
         if time.monotonic() > deadline or process(folder) is None:
             raise _failed(folder, port)
         time.sleep(0.05)
@@ -123,9 +160,21 @@ def stop(folder: DataFolder) -> bool:
     raise StackTransientError(f"Mosquitto (process {running.pid}) does not stop. Try again later.")
 
 
-def _answers(port: int) -> bool:
+def _settings(place: Place, kept: Ports, *, persistence: bool) -> str:
+    folder = place.folder
+    return render_settings(
+        kept=kept,
+        store=folder.broker_store,
+        security=folder.broker_security,
+        plugin=place.runtime.dynamic_security,
+        log=folder.logs / "mosquitto.log",
+        persistence=persistence,
+    )
+
+
+def _answers(folder: DataFolder, port: int) -> bool:
     try:
-        checks.look_at_broker(url(port), timeout_s=2)
+        checks.look_at_broker(url(folder, port), timeout_s=2)
     except StackTransientError:
         return False
     return True
@@ -133,4 +182,16 @@ def _answers(port: int) -> bool:
 
 def _failed(folder: DataFolder, port: int) -> StackTransientError:
     log = folder.logs / "mosquitto.log"
-    return StackTransientError(f"Mosquitto did not start on port {port}. The end of {log}:\n{tail(log)}")
+    return StackTransientError(
+        f"Mosquitto did not start on port {port}. The end of {log}:\n{tail(log)}{_about_listening(folder)}"
+    )
+
+
+def _about_listening(folder: DataFolder) -> str:
+    kept = folder.ports()
+    if kept is None or kept.listen == LOOPBACK:
+        return ""
+    return (
+        f"\n  It is to serve agents at {kept.listen}. If that is no address of this machine any more, say another once:"
+        f" {LISTEN_VARIABLE}=0.0.0.0 for all that it has, {LISTEN_VARIABLE}={LOOPBACK} for this machine only."
+    )

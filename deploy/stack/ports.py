@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 from deploy.stack.errors import StackTransientError
-from deploy.stack.folders import Ports
+from deploy.stack.folders import LOOPBACK, Ports
 
-LOOPBACK = "127.0.0.1"
 _LOWEST = 20_000
 
 
@@ -51,15 +50,21 @@ def choose(*taken: int) -> int:
     )
 
 
-def settle(kept: Ports | None, *, database_runs: bool, broker_runs: bool) -> Ports:
-    """The ports to use: the kept ones, save that of a stopped server whose port something else took meanwhile."""
+def settle(kept: Ports | None, *, database_runs: bool, broker_runs: bool, listen: str | None = None) -> Ports:
+    """The ports to use: the kept ones, save those of a stopped server whose port something else took meanwhile.
+
+    `listen`: where the broker shall serve agents from now on; None: where it did before.
+    """
     database = kept.database if kept else None
     broker = kept.broker if kept else None
+    agents = kept.agents if kept else None
     if database is None or not (database_runs or becomes_free(database, timeout_s=2)):
-        database = choose(*([broker] if broker else []))
+        database = choose(*(port for port in (broker, agents) if port))
     if broker is None or not (broker_runs or becomes_free(broker, timeout_s=2)):
-        broker = choose(database)
-    return Ports(database=database, broker=broker)
+        broker = choose(*(port for port in (database, agents) if port))
+    if agents is None or not (broker_runs or becomes_free(agents, timeout_s=2)):
+        agents = choose(database, broker)
+    return Ports(database=database, broker=broker, agents=agents, listen=listen or (kept.listen if kept else LOOPBACK))
 
 
 def _outgoing_from() -> int:

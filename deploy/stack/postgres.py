@@ -14,9 +14,8 @@ from psycopg import sql
 
 from deploy.stack import checks, folders
 from deploy.stack.errors import StackPermanentError, StackTransientError
-from deploy.stack.folders import DataFolder
+from deploy.stack.folders import LOOPBACK, DataFolder
 from deploy.stack.logs import set_aside, tail
-from deploy.stack.ports import LOOPBACK
 from deploy.stack.processes import (
     SERVER_ENVIRONMENT,
     last_lines,

@@ -58,14 +58,19 @@ class Runtime:
         return self.root / "usr/sbin/mosquitto"
 
     @property
+    def dynamic_security(self) -> Path | None:
+        """The broker's plugin that keeps its access list; None where it is not there."""
+        return next(iter(sorted(self.root.glob("usr/lib/*/mosquitto_dynamic_security.so"))), None)
+
+    @property
     def timescaledb_control(self) -> Path:
         """The extension's control file, which names its version."""
         return self.root / f"usr/share/postgresql/{POSTGRES_MAJOR}/extension/timescaledb.control"
 
     def is_complete(self) -> bool:
-        """Whether all three are there."""
+        """Whether all of it is there."""
         needed = (self.postgres_programs / "postgres", self.mosquitto, self.timescaledb_control)
-        return all(path.exists() for path in needed)
+        return all(path.exists() for path in needed) and self.dynamic_security is not None
 
     def postgres_version(self) -> str:
         """What the postgres program says, such as `17.6`."""

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import psutil
 
-from deploy.stack import checks, folders, mosquitto, ports, postgres, runtime
-from deploy.stack.addresses import Endpoints, given_servers
+from deploy.stack import checks, folders, mosquitto, ports, postgres, runtime, security
+from deploy.stack.addresses import Endpoints, GivenServers, given_broker_tls, given_listen, given_servers
 from deploy.stack.errors import StackPermanentError, StackTransientError
 from deploy.stack.folders import DataFolder, Ports
+from deploy.stack.listening import agent_url, certified_names
 from deploy.stack.processes import is_alive, server_account
 from deploy.stack.runtime import Place
 
@@ -48,10 +49,10 @@ def up(data_dir: Path | None = None, *, persistence: bool = True, report: Report
         facts = checks.require_database(given.database_url)
         report(f"The given database has PostgreSQL {facts.postgresql}, TimescaleDB {facts.timescaledb}")
     if given.broker_url:
-        checks.look_at_broker(given.broker_url)
+        checks.look_at_broker(given.broker_url, tls=given_broker_tls())
         report("The given broker answers in MQTT 5")
     if given.database_url and given.broker_url:
-        return Endpoints(database_url=given.database_url, broker_url=given.broker_url)
+        return _given_endpoints(given, given.database_url, given.broker_url)
 
     folder = folders.data_folder(data_dir)
     account = server_account()
@@ -65,8 +66,10 @@ def up(data_dir: Path | None = None, *, persistence: bool = True, report: Report
         folders.prepare(folder, account)
         kept = _settled_ports(folder, report)
         database_url = given.database_url or _up_database(place, kept, report)
-        broker_url = given.broker_url or _up_broker(place, kept, report, persistence=persistence)
-    return Endpoints(database_url=database_url, broker_url=broker_url)
+        if given.broker_url:
+            return _given_endpoints(given, database_url, given.broker_url)
+        _up_broker(place, kept, report, persistence=persistence)
+        return _own_endpoints(given, folder, kept, database_url)
 
 
 def down(data_dir: Path | None = None, *, report: Report = to_stderr) -> None:
@@ -103,7 +106,7 @@ def endpoints(data_dir: Path | None = None) -> Endpoints:
     """
     given = given_servers()
     if given.database_url and given.broker_url:
-        return Endpoints(database_url=given.database_url, broker_url=given.broker_url)
+        return _given_endpoints(given, given.database_url, given.broker_url)
     folder = folders.data_folder(data_dir)
     kept = folder.ports()
     database_runs = bool(given.database_url) or postgres.process(folder) is not None
@@ -113,10 +116,15 @@ def endpoints(data_dir: Path | None = None) -> Endpoints:
             f"The local stack in {folder.path} is not running. Start it: afkobling stack up (or name servers in"
             " AFKOBLING_DATABASE_URL and AFKOBLING_BROKER_URL)."
         )
-    return Endpoints(
-        database_url=given.database_url or postgres.url(folder, kept.database),
-        broker_url=given.broker_url or mosquitto.url(kept.broker),
-    )
+    database_url = given.database_url or postgres.url(folder, kept.database)
+    if given.broker_url:
+        return _given_endpoints(given, database_url, given.broker_url)
+    if kept.agents is None:
+        raise StackTransientError(
+            f"The local stack in {folder.path} was started by an older version, whose broker knew no certificates."
+            " Bring it up to date: afkobling stack up"
+        )
+    return _own_endpoints(given, folder, kept, database_url)
 
 
 def pids(data_dir: Path | None = None) -> Pids:
@@ -145,6 +153,8 @@ def restart_broker(data_dir: Path | None = None, *, persistence: bool = True, re
     with _restarting(data_dir, report) as (place, kept):
         mosquitto.stop(place.folder)
         _require_free(kept.broker)
+        if kept.agents is not None:
+            _require_free(kept.agents)
         _up_broker(place, kept, report, persistence=persistence)
 
 
@@ -154,10 +164,11 @@ def _settled_ports(folder: DataFolder, report: Report) -> Ports:
         before,
         database_runs=_runs(postgres.process(folder)),
         broker_runs=_runs(mosquitto.process(folder)),
+        listen=given_listen(),
     )
     if settled != before:
         folder.keep_ports(settled)
-        if before is not None:
+        if before is not None and _moved(before, settled):
             report("A port of before is taken by something else: choosing another")
     return settled
 
@@ -177,15 +188,44 @@ def _up_database(place: Place, kept: Ports, report: Report) -> str:
     return postgres.url(place.folder, port)
 
 
-def _up_broker(place: Place, kept: Ports, report: Report, *, persistence: bool) -> str:
-    port = kept.broker
+def _up_broker(place: Place, kept: Ports, report: Report, *, persistence: bool) -> None:
     if _runs(mosquitto.process(place.folder)):
-        mosquitto.wait_ready(place.folder, port)
-        report(f"Mosquitto is running on port {port}")
-    else:
-        mosquitto.start(place, port=port, persistence=persistence)
-        report(f"Started Mosquitto on port {port}")
-    return mosquitto.url(port)
+        has_changed = security.settle_certificate(place, certified_names(kept.listen), report=report)
+        if not has_changed and not mosquitto.is_outdated(place, kept):
+            mosquitto.wait_ready(place.folder, kept.broker)
+            report(f"Mosquitto is running on port {kept.broker}, for agents on {kept.agents}")
+            return
+        report("Mosquitto starts anew, with other settings or another certificate")
+        mosquitto.stop(place.folder)
+    mosquitto.start(place, kept, persistence=persistence, report=report)
+    report(f"Started Mosquitto on port {kept.broker}, for agents on {kept.agents}")
+
+
+def _given_endpoints(given: GivenServers, database_url: str, broker_url: str) -> Endpoints:
+    """With a broker of somebody else's: where agents are told to go is theirs to say, too."""
+    return Endpoints(
+        database_url=database_url,
+        broker_url=broker_url,
+        agent_broker_url=given.agent_broker_url,
+        authority_dir=given.authority_dir,
+    )
+
+
+def _own_endpoints(given: GivenServers, folder: DataFolder, kept: Ports, database_url: str) -> Endpoints:
+    own = None if kept.agents is None else agent_url(kept.listen, kept.agents)
+    return Endpoints(
+        database_url=database_url,
+        broker_url=mosquitto.url(folder, kept.broker),
+        agent_broker_url=given.agent_broker_url or own,
+        authority_dir=given.authority_dir or folder.authority,
+    )
+
+
+def _moved(before: Ports, settled: Ports) -> bool:
+    """Whether a port that somebody knows is another now."""
+    return (before.database, before.broker) != (settled.database, settled.broker) or (
+        before.agents not in {None, settled.agents}
+    )
 
 
 def _stop(folder: DataFolder, report: Report) -> None:

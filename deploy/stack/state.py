@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.stack import checks, folders, mosquitto, postgres, runtime
-from deploy.stack.addresses import given_servers, masked
+from deploy.stack.addresses import given_broker_tls, given_servers, masked
 from deploy.stack.errors import StackError
 from deploy.stack.folders import DataFolder, Ports
+from deploy.stack.listening import agent_url
 from deploy.stack.runtime import Runtime
 
 
@@ -31,9 +32,15 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackStatus:
-    """Both servers and where they live. Versions come from the servers, or from the programs when they are down."""
+    """Both servers and where they live. Versions come from the servers, or from the programs when they are down.
+
+    Agents connect to `agent_broker_url` with certificates of the authority in `authority_dir`.
+    """
 
     data_dir: Path
+    agent_broker_url: str | None
+    agents_port: int | None
+    authority_dir: Path | None
     runtime_dir: Path | None
     database: ServerStatus
     broker: ServerStatus
@@ -48,7 +55,11 @@ class StackStatus:
             "running": {"postgresql": self.database.running, "mosquitto": self.broker.running},
             "given": {"postgresql": self.database.given, "mosquitto": self.broker.given},
             "pids": {"postgresql": self.database.pid, "mosquitto": self.broker.pid},
-            "ports": {"postgresql": self.database.port, "mosquitto": self.broker.port},
+            "ports": {
+                "postgresql": self.database.port,
+                "mosquitto": self.broker.port,
+                "mosquitto_agents": self.agents_port,
+            },
             "versions": {
                 "postgresql": self.database.version,
                 "timescaledb": self.timescaledb,
@@ -57,6 +68,8 @@ class StackStatus:
             "timescaledb_license": self.timescaledb_license,
             "database_url": self.database.url,
             "broker_url": self.broker.url,
+            "agent_broker_url": self.agent_broker_url,
+            "authority_dir": None if self.authority_dir is None else str(self.authority_dir),
             "trouble": {"postgresql": self.database.trouble, "mosquitto": self.broker.trouble},
         }
 
@@ -73,8 +86,13 @@ def status(data_dir: Path | None = None) -> StackStatus:
         database, facts = _own_database(folder, kept, ready)
     broker = _given_broker(given.broker_url) if given.broker_url else _own_broker(folder, kept, ready)
     offered = ready.timescaledb_version() if ready and not given.database_url else None
+    agents = None if given.broker_url or kept is None or kept.agents is None else kept.agents
+    own_url = None if agents is None or kept is None else agent_url(kept.listen, agents)
     return StackStatus(
         data_dir=folder.path,
+        agent_broker_url=given.agent_broker_url or own_url,
+        agents_port=agents,
+        authority_dir=given.authority_dir or (None if given.broker_url else folder.authority),
         runtime_dir=ready.root if ready else None,
         database=database,
         broker=broker,
@@ -134,7 +152,7 @@ def _given_broker(url: str) -> ServerStatus:
     version: str | None = None
     trouble: str | None = None
     try:
-        version = checks.look_at_broker(url, ask_version=True)
+        version = checks.look_at_broker(url, tls=given_broker_tls(), ask_version=True)
     except StackError as error:
         trouble = str(error)
     return ServerStatus(
@@ -152,18 +170,22 @@ def _own_broker(folder: DataFolder, kept: Ports | None, ready: Runtime | None) -
     process = mosquitto.process(folder)
     version = ready.mosquitto_version() if ready else None
     trouble: str | None = None
-    if process is not None and kept is not None:
-        try:
-            told = checks.look_at_broker(mosquitto.url(kept.broker), ask_version=True)
-            version = told or version
-        except StackError as error:
-            trouble = str(error)
+    url: str | None = None
+    if kept is not None:
+        with contextlib.suppress(StackError):
+            url = mosquitto.url(folder, kept.broker)
+        if process is not None:
+            try:
+                told = checks.look_at_broker(mosquitto.url(folder, kept.broker), ask_version=True)
+                version = told or version
+            except StackError as error:
+                trouble = str(error)
     return ServerStatus(
         given=False,
         running=process is not None,
         pid=process.pid if process else None,
         port=kept.broker if kept else None,
-        url=mosquitto.url(kept.broker) if kept else None,
+        url=masked(url) if url else None,
         version=version,
         trouble=trouble,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -42,12 +43,23 @@ P = TypeVar("P", bound=Profile)
 
 def shipped_profiles(protocol: Protocol | None = None) -> Mapping[str, str]:
     """Name to YAML text of each profile that comes with Afkobling; of one protocol or of all."""
-    texts = {
+    return {name: text for name, text in _shipped().items() if protocol in {None, _protocol_of(text)}}
+
+
+# A hundred meters of one type share its profile, and the agent starts in a second: each text is read once.
+@cache
+def _shipped() -> Mapping[str, str]:
+    return {
         entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
         for entry in sorted(files("edge.profiles").iterdir(), key=lambda e: e.name)
         if entry.name.endswith(".yaml")
     }
-    return {name: text for name, text in texts.items() if protocol in {None, _protocol_of(text)}}
+
+
+@cache
+def _parsed(text: str, name: str, model: type[P]) -> P:
+    """Raises ConfigurationError."""
+    return parse_configuration(text, name=name, model=model)
 
 
 def load_profile(name: str, *, folder: Path, model: type[P], protocol: Protocol) -> P:
@@ -55,15 +67,16 @@ def load_profile(name: str, *, folder: Path, model: type[P], protocol: Protocol)
 
     Raises EdgePermanentError that lists the shipped ones of the protocol, or that names file, line and remedy.
     """
-    shipped = shipped_profiles(protocol)
-    if name in shipped:
-        return parse_configuration(shipped[name], name=f"{name}.yaml", model=model)
+    found: P
+    shipped = _shipped().get(name, "")
+    other = _protocol_of(shipped)
+    if other == protocol:
+        found = _parsed(shipped, f"{name}.yaml", model)
+        return found
     if not name.endswith((".yaml", ".yml")):
-        other = _protocol_of(shipped_profiles().get(name, ""))
         why = f"the profile {name} is for the driver {other}" if other else f"there is no profile {name!r}"
-        raise EdgePermanentError(
-            f"{why}; known for {protocol}: {', '.join(shipped)}, or give the path of your own .yaml file"
-        )
+        known = ", ".join(shipped_profiles(protocol))
+        raise EdgePermanentError(f"{why}; known for {protocol}: {known}, or give the path of your own .yaml file")
     path = folder / name
     try:
         text = path.read_text(encoding="utf-8")
@@ -73,11 +86,13 @@ def load_profile(name: str, *, folder: Path, model: type[P], protocol: Protocol)
     if other not in {None, protocol}:
         raise EdgePermanentError(f"the profile {path} is for the driver {other}, not for {protocol}")
     try:
-        return parse_configuration(text, name=str(path), model=model)
+        found = _parsed(text, str(path), model)
     except ConfigurationError as error:
         raise EdgePermanentError(str(error)) from error
+    return found
 
 
+@cache
 def _protocol_of(text: str) -> str | None:
     """What the profile says of its protocol; None where it can't be read or says nothing."""
     try:

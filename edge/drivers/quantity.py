@@ -5,12 +5,21 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from schemas.durations import SpanMs
 from schemas.parts import Positive
 from schemas.resources import PRODUCTION_TYPES, MeterKind, Resource, find_unit
 from schemas.wire import OfferedMeter
+
+
+def _as_written(scale: object) -> object:
+    # 0.1 means a tenth, not the nearest binary fraction.
+    return str(scale) if isinstance(scale, float) else scale
+
+
+Scale = Annotated[Decimal, BeforeValidator(_as_written), Field(gt=0)]
+"""Units per count, as a decimal number."""
 
 
 class Quantity(BaseModel):
@@ -27,17 +36,11 @@ class Quantity(BaseModel):
     resource: Resource
     kind: MeterKind
     carrier: str | None = None
-    scale: Annotated[Decimal, Field(gt=0)] = Decimal(1)
+    scale: Scale = Decimal(1)
     interval: SpanMs | None = None
     register_width: Positive | None = None
     rated_maximum: Positive | None = None
     accuracy_class: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
-
-    @field_validator("scale", mode="before")
-    @classmethod
-    def _as_written(cls, scale: object) -> object:
-        # 0.1 means a tenth, not the nearest binary fraction.
-        return str(scale) if isinstance(scale, float) else scale
 
     @model_validator(mode="after")
     def _unit_fits(self) -> Self:

@@ -17,10 +17,9 @@ from pydantic import BeforeValidator, Field
 from edge.drivers import DriverContext, DriverSettings
 from edge.drivers.pacing import sleep_unless
 from edge.measurement_files import read_measurements
-from edge.measurements import Measurements
+from edge.measurements import Measurements, offer_of
 from edge.readings import Taken
 from schemas.mapping import load_mapping
-from schemas.resources import MeterKind
 from schemas.wire import OfferedMeter
 
 log = structlog.get_logger()
@@ -62,19 +61,7 @@ class ReplayDriver:
 
     def offers(self) -> Sequence[OfferedMeter]:
         """For an interval meter, `cadence_ms` is its interval too."""
-        return [
-            OfferedMeter(
-                meter=meter.meter,
-                resource=meter.resource,
-                unit=meter.unit,
-                kind=meter.kind,
-                carrier=meter.carrier,
-                driver=self._settings.name,
-                cadence_ms=meter.interval if meter.kind is MeterKind.INTERVAL else None,
-                interval_ms=meter.interval,
-            )
-            for meter in self.measurements.meters
-        ]
+        return [offer_of(meter, driver=self._settings.name) for meter in self.measurements.meters]
 
     async def start(self) -> None:
         self._stop.clear()

@@ -7,17 +7,17 @@ CREATE TABLE invitation (
     site            text NOT NULL,
     agent           text NOT NULL,
     code_id         text NOT NULL UNIQUE,
-    -- gone once it is used, withdrawn or expired: a code is worth one enrolment
+    -- what a proof of knowing the code is checked with. It stays for a month after the end, so that whoever has the
+    -- code hears what became of it: `used_at`, `withdrawn_at` and `expires_at` are what refuses it.
     proof_key       bytea,
     created_at      timestamptz NOT NULL DEFAULT now(),
     author          text NOT NULL,
     expires_at      timestamptz NOT NULL,
     used_at         timestamptz,
     withdrawn_at    timestamptz,
-    -- attempts with a code that was used, withdrawn or expired, or with a wrong proof: somebody may have stolen it
+    -- attempts of somebody who had the whole code, after it was used, withdrawn or expired: it may be stolen
     refused         int NOT NULL DEFAULT 0,
-    refused_at      timestamptz,
-    CHECK (proof_key IS NULL OR (used_at IS NULL AND withdrawn_at IS NULL))
+    refused_at      timestamptz
 );
 CREATE INDEX ON invitation (organisation_id, site, agent);
 
@@ -30,15 +30,22 @@ CREATE TABLE agent_certificate (
     serial          text NOT NULL UNIQUE,
     issued_at       timestamptz NOT NULL DEFAULT now(),
     not_after       timestamptz NOT NULL,
+    -- with those above it, and the digest of the request for it: who asks again as the answer got lost gets the same
+    chain           text NOT NULL,
+    csr_digest      bytea NOT NULL,
     invitation_id   int REFERENCES invitation,
     -- the one that it was renewed from, which ends when this one has been used
     renews          int REFERENCES agent_certificate,
     revoked_at      timestamptz,
     revoked_by      text,
     because         text,
+    -- when the broker was told that it is not to be let in any more
+    expelled_at     timestamptz,
     CHECK ((revoked_at IS NULL) = (revoked_by IS NULL))
 );
 CREATE INDEX ON agent_certificate (organisation_id, site, agent);
+CREATE INDEX ON agent_certificate (renews) WHERE renews IS NOT NULL;
+CREATE INDEX ON agent_certificate (not_after) WHERE expelled_at IS NULL;
 
 CREATE TABLE agent_configuration (
     organisation_id int NOT NULL REFERENCES organisation,

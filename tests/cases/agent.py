@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from api.broker_client import new_client
+from schemas.broker_url import parse_broker_url
 from schemas.topics import AgentAddress, Kind
 from schemas.wire import JSON_TYPE
 
@@ -68,7 +69,7 @@ class Agent:
 def connected_agent(broker_url: str) -> Iterator[Agent]:
     """An agent on that broker, up to the end of the `with`."""
     parts = urlsplit(broker_url)
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = new_client(parse_broker_url(broker_url))
     agent = Agent(client)
     client.connect(str(parts.hostname), parts.port or 1883)
     client.loop_start()

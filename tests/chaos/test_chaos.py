@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
+from api.broker_client import new_client
 from deploy.chaos.clock import clock_for
 from deploy.chaos.evidence import gather
 from deploy.chaos.fault import OF_SERVERS, Kind
@@ -29,6 +28,7 @@ from deploy.chaos.servers import Servers
 from deploy.chaos.settling import settle
 from deploy.chaos.verdict import judge
 from deploy.stack import Endpoints
+from schemas.broker_url import parse_broker_url
 
 SEED = int(os.environ.get("AFKOBLING_CHAOS_SEED", "1"))
 FAULTS = int(os.environ.get("AFKOBLING_CHAOS_FAULTS", "12"))
@@ -60,7 +60,7 @@ def forgotten_session(broker_url: str, client_id: str) -> Iterator[None]:
         yield
     finally:
         parts = urlsplit(broker_url)
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
+        client = new_client(parse_broker_url(broker_url), client_id=client_id)
         client.connect(str(parts.hostname), parts.port or 1883, clean_start=True)
         client.loop_start()
         wait_for(client.is_connected, "the broker")

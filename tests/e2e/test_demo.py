@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+
+from tests.conftest import Servers
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 STEEL = Path(__file__).parents[3] / "shared" / "data" / "steel_industry_2018.csv"
 
 
-def _demo(database_url: str, broker_url: str, *arguments: str) -> dict[str, Any]:
+def _demo(database_url: str, servers: Servers, *arguments: str) -> dict[str, Any]:
+    named = {"BROKER_URL": servers.broker_url, "DATABASE_URL": database_url}
+    if servers.agent_broker_url is not None:
+        named |= {"AGENT_BROKER_URL": servers.agent_broker_url, "AUTHORITY_DIR": str(servers.authority_dir)}
     done = subprocess.run(
         [sys.executable, "-m", "deploy.cli", "demo", "--once", "--json", *arguments],
-        env={**os.environ, "AFKOBLING_DATABASE_URL": database_url, "AFKOBLING_BROKER_URL": broker_url},
+        env={**os.environ, **{f"AFKOBLING_{name}": value for name, value in named.items()}},
         capture_output=True,
         text=True,
         timeout=500,
@@ -27,11 +35,30 @@ def _demo(database_url: str, broker_url: str, *arguments: str) -> dict[str, Any]
     )
     assert done.returncode == 0, done.stderr
     outcome: dict[str, Any] = json.loads(done.stdout)
+    _assert_said(done.stderr, outcome, servers)
     return outcome
 
 
-def test_the_workshop_comes_to_its_true_verdicts(database_url: str, broker_url: str) -> None:
-    outcome = _demo(database_url, broker_url)
+def _assert_said(words: str, outcome: dict[str, Any], servers: Servers) -> None:
+    """Every agent came in with a certificate, which the demo tells of, and of no secret."""
+    told = [agent["topic"] for agent in outcome["agents"]]
+    if servers.agent_broker_url is None:
+        assert told == []
+        assert "AFKOBLING_AGENT_BROKER_URL" in words
+        return
+    place = f"afkobling/v1/{outcome['organisation']}/{outcome['site']}"
+    assert len(told) >= 1
+    assert len(set(told)) == len(told)
+    for topic in told:
+        assert topic.startswith(f"{place}/")
+        assert f"may publish {topic}" in words
+    for secret in (str(urlsplit(servers.broker_url).password), str(urlsplit(servers.database_url).password)):
+        assert secret not in words
+    assert not re.search("#[0-9A-Z]{5}-", words), "an enrolment code"
+
+
+def test_the_workshop_comes_to_its_true_verdicts(database_url: str, stack: Servers) -> None:
+    outcome = _demo(database_url, stack)
     assert outcome["verdicts"] == {
         "energy": "absolute",
         "water": "relative",
@@ -62,8 +89,8 @@ def test_the_workshop_comes_to_its_true_verdicts(database_url: str, broker_url: 
     assert outcome["planted"] == outcome["findings"] == []
 
 
-def test_what_is_planted_is_what_the_quality_finds(database_url: str, broker_url: str) -> None:
-    outcome = _demo(database_url, broker_url, "--faults")
+def test_what_is_planted_is_what_the_quality_finds(database_url: str, stack: Servers) -> None:
+    outcome = _demo(database_url, stack, "--faults")
     planted, found = (
         sorted((item["kind"], item["meter"] or "", item["agent"] or "") for item in outcome[name])
         for name in ("planted", "findings")
@@ -72,11 +99,11 @@ def test_what_is_planted_is_what_the_quality_finds(database_url: str, broker_url
     assert len(planted) == 13
 
 
-def test_a_file_of_one_s_own_goes_the_same_way(tmp_path: Path, database_url: str, broker_url: str) -> None:
+def test_a_file_of_one_s_own_goes_the_same_way(tmp_path: Path, database_url: str, stack: Servers) -> None:
     file = tmp_path / "oven.csv"
     rows = [f"2025-03-{day:02}T06:00:00+01:00,oven,{100.0 + day * 2.5},kWh,energy,counter" for day in range(1, 32)]
     file.write_text("\n".join(["at,meter,value,unit,resource,kind", *rows, ""]), "utf-8")
-    outcome = _demo(database_url, broker_url, "--replay", str(file))
+    outcome = _demo(database_url, stack, "--replay", str(file))
     [meter] = outcome["consumption"]
     assert (meter["meter"], meter["unit"], meter["total"]) == ("oven", "kWh", 75.0)
     # A day between two readings is far beyond max_gap: the total is kept, and said to be estimated.
@@ -85,9 +112,18 @@ def test_a_file_of_one_s_own_goes_the_same_way(tmp_path: Path, database_url: str
     assert outcome["ledger"]["stored"] == outcome["ledger"]["sent"] == 31
 
 
+def test_a_given_broker_that_nobody_explains_is_used_as_it_is(
+    tmp_path: Path, database_url: str, stack: Servers
+) -> None:
+    file = tmp_path / "oven.csv"
+    file.write_text("at,meter,value,unit,resource,kind\n2025-03-01T06:00:00Z,oven,1,kWh,energy,counter\n", "utf-8")
+    unexplained = replace(stack, agent_broker_url=None, authority_dir=None)
+    assert _demo(database_url, unexplained, "--replay", str(file))["ledger"]["stored"] == 1
+
+
 @pytest.mark.skipif(not STEEL.exists(), reason=f"the measured data is not here: {STEEL}")
-def test_a_year_of_a_real_steel_works_keeps_its_sum(database_url: str, broker_url: str) -> None:
-    outcome = _demo(database_url, broker_url, "--replay", str(STEEL))
+def test_a_year_of_a_real_steel_works_keeps_its_sum(database_url: str, stack: Servers) -> None:
+    outcome = _demo(database_url, stack, "--replay", str(STEEL))
     [meter] = outcome["consumption"]
     assert (meter["unit"], meter["total"], meter["estimated"], meter["coverage"]) == ("kWh", 959_636.71, 0, 1)
     assert outcome["ledger"]["stored"] == outcome["ledger"]["sent"] == 35_040

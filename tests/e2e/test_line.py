@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import httpx
-import paho.mqtt.client as mqtt
 import psycopg
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
+from api.broker_client import new_client
 from deploy.chaos.processes import DEADLINE_S, Processes, wait_for
+from schemas.broker_url import parse_broker_url
 from schemas.topics import AgentAddress, Kind
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
@@ -220,7 +220,7 @@ def publish_runs(broker_url: str, address: AgentAddress, database_url: str) -> N
         for year, a, b in ((BASE, START, TURN), (PERIOD, TURN, END))
     ]
     message = {"v": 1, "epoch": "plan", "seq": 1, "sent_at": ms(END), "runs": runs}
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = new_client(parse_broker_url(broker_url))
     client.connect(str(parts.hostname), parts.port or 1883)
     client.loop_start()
     try:

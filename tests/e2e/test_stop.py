@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import paho.mqtt.client as mqtt
 import psycopg
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
+from api.broker_client import new_client
 from deploy.chaos.processes import Processes, wait_for
 from deploy.demo.parts import free_port
+from schemas.broker_url import parse_broker_url
 from schemas.topics import AgentAddress, Kind
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -95,7 +95,7 @@ class Load:
 
     def __init__(self, broker_url: str, address: AgentAddress) -> None:
         self._address = address
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._client = new_client(parse_broker_url(broker_url))
         self._client.on_connect = lambda client, *_: client.subscribe(address.topic(Kind.STORED), qos=1)
         self._client.on_message = lambda _c, _u, message: self.stored.append(json.loads(message.payload)["seq"])
         self._parts = urlsplit(broker_url)

@@ -12,18 +12,20 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-import paho.mqtt.client as mqtt
+import psutil
 import psycopg
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
+from api.broker_client import new_client
 from deploy import stack
 from deploy.commands import stack as command
-from deploy.stack import folders, ports, postgres, runtime
+from deploy.stack import checks, folders, ports, postgres, runtime, security
 from deploy.stack.folders import data_folder
-from deploy.stack.processes import processes_in, server_account
+from deploy.stack.processes import processes_in, run, server_account
+from schemas.broker_url import parse_broker_url
 
 pytestmark = pytest.mark.stack
 
@@ -31,7 +33,8 @@ pytestmark = pytest.mark.stack
 @pytest.fixture(autouse=True)
 def _own_servers_only(monkeypatch):
     monkeypatch.delenv("AFKOBLING_DATABASE_URL", raising=False)
-    monkeypatch.delenv("AFKOBLING_BROKER_URL", raising=False)
+    for name in ("BROKER_URL", "AGENT_BROKER_URL", "AUTHORITY_DIR", "BROKER_LISTEN"):
+        monkeypatch.delenv(f"AFKOBLING_{name}", raising=False)
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def _query(url: str, text: str) -> list[tuple[object, ...]]:
 def _retained(broker_url: str, *, publish: bytes | None = None) -> bytes | None:
     """Publish a retained message, or read it."""
     received: list[bytes] = []
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = new_client(parse_broker_url(broker_url))
     client.on_message = lambda _client, _data, message: received.append(bytes(message.payload))
     client.connect("127.0.0.1", int(broker_url.rpartition(":")[2]))
     client.loop_start()
@@ -106,7 +109,8 @@ def test_life_of_a_stack(data_dir, capsys):
     assert status["versions"]["mosquitto"].startswith("2.")
     assert status["timescaledb_license"] in {"apache", "timescale"}
     assert ":***@" in status["database_url"]
-    assert status["broker_url"] == first.broker_url
+    assert status["broker_url"] == stack.masked(first.broker_url) != first.broker_url
+    assert status["agent_broker_url"] == first.agent_broker_url
     assert status["trouble"] == {"postgresql": None, "mosquitto": None}
 
     # Saved in good order once; what a kill may cost the broker is the collector's concern (confirmations).
@@ -226,15 +230,16 @@ def test_servers_that_the_environment_names_are_checked_and_used(data_dir, tmp_p
     own = stack.up(data_dir, report=_silent)
     monkeypatch.setenv("AFKOBLING_DATABASE_URL", own.database_url)
     monkeypatch.setenv("AFKOBLING_BROKER_URL", own.broker_url)
-    assert stack.up(tmp_path / "unused", report=_silent) == own
+    given = stack.up(tmp_path / "unused", report=_silent)
+    assert given == replace(own, agent_broker_url=None, authority_dir=None)
     assert not (tmp_path / "unused").exists()
     assert _command("status", "--json", "--data", str(tmp_path / "unused")) == 0
     status = json.loads(capsys.readouterr().out)
     assert status["given"] == {"postgresql": True, "mosquitto": True}
     assert status["running"] == {"postgresql": True, "mosquitto": True}
     assert status["versions"]["mosquitto"].startswith("2.")
-    password = own.database_url.split(":")[2].split("@")[0]
-    assert password not in json.dumps(status)
+    for url in (own.database_url, own.broker_url):
+        assert url.split(":")[2].split("@")[0] not in json.dumps(status)
 
 
 def test_one_named_server_leaves_the_other_to_the_stack(data_dir, monkeypatch):
@@ -336,6 +341,119 @@ def test_the_password_is_its_owners_alone(data_dir):
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         _query(wrong, "SELECT 1")
     assert postgres.socket_folder(folder) is None or (folder.cluster / f".s.PGSQL.{_port(own)}").exists()
+
+
+def _can(url: str) -> bool:
+    """Whether the broker lets in who comes like that."""
+    try:
+        checks.look_at_broker(url)
+    except stack.StackPermanentError as error:
+        return "Not authorized" not in str(error)
+    return True
+
+
+def test_the_broker_lets_in_who_knows_its_password_which_its_owner_alone_can_read(data_dir):
+    own = stack.up(data_dir, report=_silent)
+    folder = data_folder(data_dir)
+    assert folder.broker_password_file.stat().st_mode & 0o777 == 0o600
+    assert security.access_list_file(folder).stat().st_mode & 0o777 == 0o600
+    assert folder.authority.stat().st_mode & 0o777 == 0o700
+    for key in (folder.broker_security / "server.key", folder.authority / "root" / "key.pem"):
+        assert key.stat().st_mode & 0o777 == 0o600
+    before, _, port = own.broker_url.rpartition(":")
+    assert before.startswith("mqtt://server:")
+    assert _can(own.broker_url)
+    assert not _can(f"mqtt://server:wrong@127.0.0.1:{port}")
+    assert not _can(f"mqtt://server@127.0.0.1:{port}")
+    assert not _can(f"mqtt://127.0.0.1:{port}")
+    password = folder.broker_password_file.read_text().strip()
+    for file in (folder.logs / "mosquitto.log", folder.broker_settings, security.access_list_file(folder)):
+        assert password not in file.read_text()
+
+
+def test_a_stack_of_before_agents_had_certificates_comes_up_and_keeps_its_data(data_dir):
+    first = stack.up(data_dir, report=_silent)
+    _retained(first.broker_url, publish=b"kept")
+    folder = data_folder(data_dir)
+    kept = folder.ports()
+    assert kept is not None
+    stack.down(data_dir, report=_silent)
+    # As it stood then: an open broker on one port.
+    shutil.rmtree(folder.broker_security)
+    shutil.rmtree(folder.authority)
+    folder.broker_password_file.unlink()
+    folder.keep_ports(replace(kept, agents=None))
+    folder.broker_settings.write_text(
+        f"listener {kept.broker} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+        f"persistence_location {folder.broker_store}/\n"
+    )
+    account = server_account()
+    program = runtime.find()
+    assert program is not None
+    run([program.mosquitto, "-d", "-c", folder.broker_settings], account=account, timeout_s=30)
+    with pytest.raises(stack.StackTransientError, match="afkobling stack up"):
+        stack.endpoints(data_dir)
+    after = stack.up(data_dir, report=_silent)
+    assert stack.endpoints(data_dir) == after
+    assert after.database_url == first.database_url
+    assert after.broker_url.rpartition(":")[2] == first.broker_url.rpartition(":")[2]
+    assert _retained(after.broker_url) == b"kept"
+    assert not _can(f"mqtt://127.0.0.1:{kept.broker}")
+
+
+def test_a_broker_that_lost_its_password_or_its_list_is_put_right_at_the_next_start(data_dir):
+    first = stack.up(data_dir, report=_silent)
+    folder = data_folder(data_dir)
+    stack.down(data_dir, report=_silent)
+    folder.broker_password_file.unlink()
+    security.access_list_file(folder).write_text('{"clients": [')
+    told: list[str] = []
+    after = stack.up(data_dir, report=told.append)
+    assert after.broker_url != first.broker_url
+    assert _can(after.broker_url)
+    assert any("list of agents could not be read" in text for text in told)
+
+
+def test_a_broker_whose_authority_is_gone_serves_the_agents_that_it_knows(data_dir):
+    first = stack.up(data_dir, report=_silent)
+    folder = data_folder(data_dir)
+    root = (folder.broker_security / "root.pem").read_text()
+    shutil.rmtree(folder.authority)
+    told: list[str] = []
+    stack.restart_broker(data_dir, report=told.append)
+    assert any("Bring the folder back from a backup" in text for text in told)
+    assert (folder.broker_security / "root.pem").read_text() == root
+    assert not folder.authority.exists()
+    assert _can(first.broker_url)
+
+
+def test_agents_elsewhere_are_served_where_the_environment_says_so(data_dir, monkeypatch):
+    first = stack.up(data_dir, report=_silent)
+    pids = stack.pids(data_dir)
+    kept = data_folder(data_dir).ports()
+    assert kept is not None
+    assert kept.agents is not None
+    monkeypatch.setenv("AFKOBLING_BROKER_LISTEN", "0.0.0.0")  # noqa: S104
+    opened = stack.up(data_dir, report=_silent)
+    assert stack.pids(data_dir).broker != pids.broker
+    assert (opened.broker_url, opened.database_url) == (first.broker_url, first.database_url)
+    # It is remembered: whoever brings the stack up next need not say it again.
+    monkeypatch.delenv("AFKOBLING_BROKER_LISTEN")
+    pids = stack.pids(data_dir)
+    assert stack.up(data_dir, report=_silent) == opened
+    assert stack.pids(data_dir) == pids
+    listening = {
+        (c.laddr.ip, c.laddr.port) for c in psutil.Process(pids.broker).net_connections("tcp") if c.status == "LISTEN"
+    }
+    assert listening == {("127.0.0.1", kept.broker), ("0.0.0.0", kept.agents)}  # noqa: S104
+
+
+def test_an_address_that_this_machine_does_not_have_is_named(data_dir, monkeypatch):
+    monkeypatch.setenv("AFKOBLING_BROKER_LISTEN", "203.0.113.7")
+    with pytest.raises(stack.StackTransientError, match=r"203\.0\.113\.7.*AFKOBLING_BROKER_LISTEN=127\.0\.0\.1"):
+        stack.up(data_dir, report=_silent)
+    monkeypatch.setenv("AFKOBLING_BROKER_LISTEN", "127.0.0.1")
+    assert _can(stack.up(data_dir, report=_silent).broker_url)
 
 
 def _port(own: stack.Endpoints) -> int:

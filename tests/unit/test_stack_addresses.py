@@ -4,12 +4,14 @@ import argparse
 import io
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 from deploy.commands import stack as command
 from deploy.stack import StackError, StackPermanentError, StackTransientError, checks, endpoints, ports
-from deploy.stack.addresses import given_servers, masked
+from deploy.stack.addresses import given_broker_tls, given_listen, given_servers, masked
+from schemas.broker_tls import BrokerTls
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,38 @@ def test_endpoints_come_from_the_environment_first(monkeypatch):
     monkeypatch.setenv("AFKOBLING_BROKER_URL", "mqtt://h")
     found = endpoints()
     assert (found.database_url, found.broker_url) == ("postgresql://u:p@h/d", "mqtt://h")
+
+
+def test_where_agents_go_with_a_given_broker_is_said_by_the_environment(monkeypatch):
+    monkeypatch.setenv("AFKOBLING_DATABASE_URL", "postgresql://u:p@h/d")
+    monkeypatch.setenv("AFKOBLING_BROKER_URL", "mqtt://h")
+    monkeypatch.delenv("AFKOBLING_AGENT_BROKER_URL", raising=False)
+    monkeypatch.delenv("AFKOBLING_AUTHORITY_DIR", raising=False)
+    assert (endpoints().agent_broker_url, endpoints().authority_dir) == (None, None)
+    monkeypatch.setenv("AFKOBLING_AGENT_BROKER_URL", "mqtts://h")
+    monkeypatch.setenv("AFKOBLING_AUTHORITY_DIR", "/srv/authority")
+    assert (endpoints().agent_broker_url, endpoints().authority_dir) == ("mqtts://h", Path("/srv/authority"))
+
+
+def test_the_address_to_listen_on_is_checked():
+    assert given_listen({}) is None
+    assert given_listen({"AFKOBLING_BROKER_LISTEN": ""}) is None
+    assert given_listen({"AFKOBLING_BROKER_LISTEN": "FD00::0005"}) == "fd00::5"
+    for wrong in ("localhost", "192.168.1", "0.0.0.0:8883", "127.0.0.1\nallow_anonymous true"):
+        with pytest.raises(StackPermanentError, match="AFKOBLING_BROKER_LISTEN"):
+            given_listen({"AFKOBLING_BROKER_LISTEN": wrong})
+
+
+def test_a_certificate_without_its_key_is_refused(monkeypatch):
+    monkeypatch.setenv("AFKOBLING_BROKER_CERTIFICATE", "/c.pem")
+    with pytest.raises(StackPermanentError, match="AFKOBLING_BROKER_KEY"):
+        given_broker_tls()
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path):
+    tls = BrokerTls(authority=tmp_path / "root.pem")
+    with pytest.raises(StackPermanentError, match=r"root\.pem.*AFKOBLING_BROKER_AUTHORITY"):
+        checks.look_at_broker("mqtts://127.0.0.1:1", tls=tls)
 
 
 def test_endpoints_of_a_stack_that_is_down_say_how_to_start_it(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The data folder's guard, its ports, and the lock."""
 
+import json
 import os
 import socket
 import threading
@@ -20,9 +21,16 @@ def test_an_empty_or_new_folder_becomes_a_data_folder(tmp_path):
     folders.prepare(folder, ME)
     assert folder.exists()
     assert folder.ports() is None
-    folder.keep_ports(Ports(database=20001, broker=20002))
+    kept = Ports(database=20001, broker=20002, agents=20003, listen="192.168.1.5")
+    folder.keep_ports(kept)
     folders.prepare(folder, ME)
-    assert folder.ports() == Ports(database=20001, broker=20002)
+    assert folder.ports() == kept
+
+
+def test_a_folder_of_before_agents_had_certificates_has_no_port_for_them(tmp_path):
+    marker = {"kind": "data folder of an afkobling stack", "database_port": 20001, "broker_port": 20002}
+    (tmp_path / "afkobling-stack.json").write_text(json.dumps(marker))
+    assert DataFolder(path=tmp_path).ports() == Ports(database=20001, broker=20002, agents=None)
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
@@ -106,6 +114,8 @@ def test_a_port_that_something_else_took_is_given_up():
         taken = stranger.getsockname()[1]
         other = ports.choose(taken)
         assert not ports.is_free(taken)
-        settled = ports.settle(Ports(database=taken, broker=other), database_runs=False, broker_runs=False)
+        kept = Ports(database=taken, broker=other, agents=taken)
+        settled = ports.settle(kept, database_runs=False, broker_runs=False)
         assert settled.database != taken
         assert settled.broker == other
+        assert settled.agents not in {taken, settled.database, other}

@@ -1,12 +1,15 @@
 """What the stack renders, lists and picks, without a server."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deploy.stack import mosquitto, packages, ports, postgres, runtime
+from deploy.stack import listening, mosquitto, packages, ports, postgres, runtime, security
 from deploy.stack.folders import DataFolder, Ports
+from schemas.broker_url import parse_broker_url
 
 GIBIBYTE = 1 << 30
 
@@ -42,15 +45,44 @@ def test_no_socket_where_its_name_would_be_too_long():
     assert "unix_socket_directories = ''" in text
 
 
-def test_broker_settings_listen_on_loopback_only_and_bound_the_queues():
-    text = mosquitto.render_settings(port=20002, store=Path("/d/mosquitto"), log=Path("/d/log/m.log"))
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert [line for line in lines if line.startswith("listener")] == ["listener 20002 127.0.0.1"]
+def _broker_settings(**changed: object) -> list[str]:
+    given: dict[str, Any] = {
+        "kept": Ports(database=20001, broker=20002, agents=20003),
+        "store": Path("/d/mosquitto"),
+        "security": Path("/d/security"),
+        "plugin": Path("/r/dynamic.so"),
+        "log": Path("/d/log/m.log"),
+    }
+    text = mosquitto.render_settings(**given | changed)
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_broker_settings_let_nobody_in_unnamed_and_bound_the_queues():
+    lines = _broker_settings()
+    assert [line for line in lines if line.startswith("listener")] == [
+        "listener 20002 127.0.0.1",
+        "listener 20003 127.0.0.1",
+    ]
+    # What stands below a listener is that one's.
+    agents = lines[lines.index("listener 20003 127.0.0.1") :]
     for line in (
+        "require_certificate true",
+        "use_identity_as_username true",
+        "use_username_as_clientid true",
+        "tls_version tlsv1.2",
+        "cafile /d/security/root.pem",
+        "certfile /d/security/server.pem",
+        "keyfile /d/security/server.key",
+    ):
+        assert line in agents
+    for line in (
+        "allow_anonymous false",
+        "plugin /r/dynamic.so",
+        "plugin_opt_config_file /d/security/dynamic-security.json",
         "persistence true",
         "persistence_location /d/mosquitto/",
         "autosave_interval 30",
-        "max_queued_messages 0",
+        "max_queued_messages 2000000000",
         "max_queued_bytes 1073741824",
         "max_inflight_messages 65535",
         "max_packet_size 8388608",
@@ -107,17 +139,57 @@ def test_each_machine_has_its_own_loader():
 def test_ports_are_kept_while_they_are_free_or_ours():
     free = ports.choose()
     other = ports.choose(free)
-    kept = Ports(database=free, broker=other)
-    assert free != other
+    third = ports.choose(free, other)
+    kept = Ports(database=free, broker=other, agents=third)
+    assert len({free, other, third}) == 3
     assert ports.settle(kept, database_runs=False, broker_runs=False) == kept
     assert ports.settle(kept, database_runs=True, broker_runs=True) == kept
+    before = Ports(database=free, broker=other)
+    settled = ports.settle(before, database_runs=True, broker_runs=True, listen="192.168.1.5")
+    assert (settled.database, settled.broker, settled.listen) == (free, other, "192.168.1.5")
+    assert settled.agents not in {None, free, other}
+    assert ports.settle(settled, database_runs=True, broker_runs=True) == settled
 
 
 def test_the_broker_keeps_what_it_acknowledged_unless_told_not_to():
-    lines = {
-        persistence: mosquitto.render_settings(port=1, store=Path("/s"), log=Path("/l"), persistence=persistence)
-        for persistence in (True, False)
+    lines = {persistence: _broker_settings(persistence=persistence) for persistence in (True, False)}
+    assert "persistence true" in lines[True]
+    assert "persistence false" in lines[False]
+    assert _broker_settings() == lines[True]
+
+
+def test_agents_alone_are_served_elsewhere_than_on_loopback():
+    lines = _broker_settings(kept=Ports(database=20001, broker=20002, agents=20003, listen="0.0.0.0"))  # noqa: S104
+    assert [line for line in lines if line.startswith("listener")] == [
+        "listener 20002 127.0.0.1",
+        "listener 20003 0.0.0.0",
+    ]
+
+
+def test_agents_are_told_an_address_that_the_certificate_is_for():
+    assert listening.agent_url("127.0.0.1", 5) == "mqtts://127.0.0.1:5"
+    assert listening.agent_url("192.168.1.5", 5) == "mqtts://192.168.1.5:5"
+    assert listening.agent_url("fd00::5", 5) == "mqtts://[fd00::5]:5"
+    for listen in ("127.0.0.1", "192.168.1.5", "0.0.0.0", "::"):  # noqa: S104
+        told = parse_broker_url(listening.agent_url(listen, 5)).host
+        assert told not in {"0.0.0.0", "::"}  # noqa: S104
+        assert {told, "127.0.0.1", "localhost"} <= set(listening.certified_names(listen))
+
+
+def test_the_access_list_forbids_what_no_role_allows_and_keeps_the_agents():
+    agent = {"username": "press:01", "roles": [{"rolename": "agent:a/b/press"}]}
+    role = {"rolename": "agent:a/b/press", "acls": []}
+    stale = {"username": "server", "password": "of before", "roles": []}
+    listed = security.access_list({"clients": [stale, agent], "roles": [role]}, "secret")
+    assert listed["defaultACLAccess"] == {
+        "publishClientSend": False,
+        "publishClientReceive": False,
+        "subscribe": False,
+        "unsubscribe": True,
     }
-    assert "\npersistence true\n" in lines[True]
-    assert "\npersistence false\n" in lines[False]
-    assert mosquitto.render_settings(port=1, store=Path("/s"), log=Path("/l")) == lines[True]
+    assert [one["username"] for one in listed["clients"]] == ["server", "press:01"]
+    assert [one["rolename"] for one in listed["roles"]] == ["server", "agent:a/b/press"]
+    assert "secret" not in json.dumps(listed)
+    again = security.access_list(listed, "secret")
+    assert again["clients"][0]["salt"] != listed["clients"][0]["salt"]
+    assert again["clients"][1:] == listed["clients"][1:]

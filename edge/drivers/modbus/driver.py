@@ -1,49 +1,43 @@
-"""Meters that speak Modbus TCP, directly or behind a gateway."""
+"""Meters that speak Modbus, on the network, behind a gateway or on a serial line."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Literal, Self
 
 import structlog
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge.backoff import Backoff
 from edge.drivers import DriverContext, DriverSettings
+from edge.drivers.modbus.bus import Bus, DeviceAwayError, Refusal, join
+from edge.drivers.modbus.client import ModbusDevice, refusal_text
+from edge.drivers.modbus.line import Framing, Line, SerialLine, SerialSettings, TcpLine
 from edge.drivers.modbus.profile import load_modbus_profile, register_of
-from edge.drivers.modbus.registers import Block, Function, decode_block, plan_blocks
+from edge.drivers.modbus.registers import Block, decode_block, plan_blocks
 from edge.drivers.pacing import sleep_unless, ticks
-from edge.errors import EdgePermanentError, EdgeTransientError
+from edge.errors import EdgePermanentError
 from edge.notices import Seldom
 from edge.readings import Reading, Taken
 from schemas.durations import SpanMs
 from schemas.topics import Key
 from schemas.wire import OfferedMeter
 
-if TYPE_CHECKING:
-    from pymodbus.client import AsyncModbusTcpClient
-
 log = structlog.get_logger()
-
-_REFUSALS = {
-    1: "it does not know the function; check the profile",
-    2: "it has no such register; check the profile against the meter's type",
-    3: "it finds the request too long or wrong; check the profile",
-    4: "it reports a failure of its own",
-    6: "it is busy",
-    10: "the gateway has no path to it; check the gateway's set-up",
-    11: "the gateway gets no answer from it; check device_id, wiring and power",
-}
 
 
 class ModbusSettings(DriverSettings):
-    """`meters`: our meter key to the profile's quantity. `device_id` is the unit id behind a gateway."""
+    """`meters`: our meter key to the profile's quantity. `device_id` is the unit id behind a gateway.
+
+    Either `host` (with `port`, and `framing: rtu` for a gateway that passes on RTU as it is) or `serial`.
+    """
 
     driver: Literal["modbus"]
-    host: Annotated[str, Field(min_length=1)]
+    host: Annotated[str, Field(min_length=1)] | None = None
     port: Annotated[int, Field(ge=1, le=65_535)] = 502
+    framing: Framing = Framing.TCP
+    serial: SerialSettings | None = None
     device_id: Annotated[int, Field(ge=0, le=255)] = 1
     profile: str
     every: SpanMs = 10_000
@@ -51,13 +45,29 @@ class ModbusSettings(DriverSettings):
     longest_wait: Annotated[SpanMs, Field(description="between attempts to reach a device that is away")] = 60_000
     meters: Annotated[dict[Key, Key], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _one_line(self) -> Self:
+        if (self.host is None) == (self.serial is None):
+            raise ValueError("give either `host` (network) or `serial` (RS-485 at a serial port), and one of them")
+        if self.serial is not None and self.model_fields_set & {"port", "framing"}:
+            raise ValueError("`port` and `framing` go with `host`; a serial port stands in `serial`, as `port: /dev/…`")
+        if self.line.framing is Framing.RTU and not 1 <= self.device_id <= 247:
+            raise ValueError(f"device_id {self.device_id} cannot be had in RTU; it is from 1 to 247")
+        return self
 
-class DeviceAwayError(EdgeTransientError):
-    """No connection, no answer in time, or one that makes no sense."""
+    @property
+    def line(self) -> Line:
+        """Where the device is reached."""
+        if self.serial is not None:
+            return SerialLine(**dict(self.serial))
+        return TcpLine(host=self.host or "", port=self.port, framing=self.framing)
+
+    def shared(self) -> Mapping[str, str]:
+        return {str(self.line): self.line.terms}
 
 
 class ModbusDriver:
-    """Polls one device at a steady pace over one connection, which it makes again when it breaks."""
+    """Polls one device at a steady pace, over a bus that it shares with the others on its line."""
 
     def __init__(self, settings: ModbusSettings, context: DriverContext) -> None:
         """Raises EdgePermanentError for an unknown profile or quantity."""
@@ -76,10 +86,11 @@ class ModbusDriver:
             gap=profile.gap,
             max_registers=profile.max_registers,
         )
-        self._client: AsyncModbusTcpClient | None = None
+        self._bus: Bus | None = None
+        self._poll: asyncio.Task[list[Reading]] | None = None
         self._stop = asyncio.Event()
         self._seldom = Seldom(every_s=3600)
-        self._log = log.bind(driver=settings.name, device=f"{settings.host}:{settings.port}/{settings.device_id}")
+        self._log = log.bind(driver=settings.name, device=f"{settings.line}/{settings.device_id}")
 
     def offers(self) -> Sequence[OfferedMeter]:
         return [
@@ -89,14 +100,21 @@ class ModbusDriver:
 
     async def start(self) -> None:
         self._stop.clear()
-        # We say in our own words, once, what the library would say at each attempt.
-        logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
+        self._bus = self._bus or join(self._settings.line)
 
     async def readings(self) -> AsyncIterator[Taken]:
         """One `Taken` a poll; none for a poll that brought no value."""
+        if self._bus is None:
+            return
+        device = ModbusDevice(
+            self._bus,
+            device_id=self._settings.device_id,
+            timeout_s=self._settings.timeout / 1000,
+            counts={block.count for block in self._blocks},
+        )
         backoff = Backoff(initial_s=1, cap_s=self._settings.longest_wait / 1000)
         async for _ in ticks(every_ms=self._settings.every, now_ms=self._context.now_ms, stop=self._stop):
-            while (found := await self._try_poll()) is None:
+            while (found := await self._try_poll(device)) is None:
                 if await sleep_unless(self._stop, backoff.next_s()):
                     return
             backoff.reset()
@@ -105,14 +123,25 @@ class ModbusDriver:
 
     async def stop(self) -> None:
         self._stop.set()
-        self._let_go()
+        if self._poll is not None:
+            self._poll.cancel()
+        if self._bus is not None:
+            self._bus.leave()
+            self._bus = None
 
-    async def _try_poll(self) -> list[Reading] | None:
-        """What could be read; None when the device is away, which is counted and said."""
+    async def _try_poll(self, device: ModbusDevice) -> list[Reading] | None:
+        """What could be read; None when the device is away, which is counted and said, or when it is to stop."""
+        # A task of its own: the bus belongs to others too, so that `stop` ends the wait and not the connection.
+        self._poll = asyncio.create_task(self._read_all(device))
         try:
-            found = await self._poll()
+            await asyncio.wait([self._poll])
+        finally:
+            self._poll.cancel()
+        if self._poll.cancelled():
+            return None
+        try:
+            found = self._poll.result()
         except DeviceAwayError as error:
-            self._let_go()
             if not self._stop.is_set():
                 self._context.count_failure()
                 if self._seldom.due("away"):
@@ -122,70 +151,29 @@ class ModbusDriver:
             self._log.info("the meter is back", action="driver.back")
         return found
 
-    async def _poll(self) -> list[Reading]:
+    async def _read_all(self, device: ModbusDevice) -> list[Reading]:
         """Raises DeviceAwayError."""
-        client = await self._connected()
         found: list[Reading] = []
         for block in self._blocks:
-            words = await self._read(client, block)
-            if words is None:
+            words = await device.read(block.function, address=block.address, count=block.count)
+            if isinstance(words, Refusal):
+                self._note_refusal(block, words)
                 continue
+            self._seldom.forget(block)
             at_ms = self._context.now_ms()
-            try:
-                values = decode_block(block, words)
-            except ValueError as error:
-                raise DeviceAwayError(f"an answer that makes no sense: {error}") from error
             found += [
                 Reading(meter=meter, at_ms=at_ms, value=value, unit=self._quantities[meter].unit)
-                for meter, value in values.items()
+                for meter, value in decode_block(block, words).items()
             ]
         return found
 
-    async def _connected(self) -> AsyncModbusTcpClient:
-        from pymodbus.client import AsyncModbusTcpClient  # noqa: PLC0415 - only who has such a meter pays for it
-
-        if self._client is not None and self._client.connected:
-            return self._client
-        self._let_go()
-        # Its own reconnecting would go on behind our back after we gave it up.
-        client = AsyncModbusTcpClient(
-            self._settings.host,
-            port=self._settings.port,
-            timeout=self._settings.timeout / 1000,
-            retries=0,
-            reconnect_delay=0,
-        )
-        self._client = client
-        if not await client.connect():
-            raise DeviceAwayError("no connection; check address, cable and power")
-        return client
-
-    async def _read(self, client: AsyncModbusTcpClient, block: Block) -> Sequence[int] | None:
-        """The registers; None where the device refuses them. Raises DeviceAwayError."""
-        from pymodbus.exceptions import ModbusException  # noqa: PLC0415
-
-        read = client.read_input_registers if block.function is Function.INPUT else client.read_holding_registers
-        try:
-            answer = await read(block.address, count=block.count, device_id=self._settings.device_id)
-        except (ModbusException, OSError, TimeoutError) as error:
-            raise DeviceAwayError(str(error)) from error
-        place = f"{block.function} {block.address}+{block.count}"
-        if not answer.isError():
-            self._seldom.forget(place)
-            return answer.registers
+    def _note_refusal(self, block: Block, refusal: Refusal) -> None:
         self._context.count_failure()
-        if self._seldom.due(place):
-            code = answer.exception_code
+        if self._seldom.due(block):
             self._log.warning(
                 "the meter refuses some registers; their values are missing",
                 action="driver.refused",
-                registers=place,
+                registers=f"{block.function} {block.address}+{block.count}",
                 meters=[register.key for register in block.registers],
-                reason=_REFUSALS.get(code, f"exception {code}"),
+                reason=refusal_text(refusal),
             )
-        return None
-
-    def _let_go(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None

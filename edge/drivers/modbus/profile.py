@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from edge.drivers.modbus.registers import Function, Register, RegisterType, WordOrder
 from edge.drivers.profile import Profile, Protocol, load_profile
-from edge.drivers.quantity import Quantity
+from edge.drivers.quantity import Quantity, Scale
 from schemas.topics import Key
 
 
-class ModbusQuantity(Quantity):
-    """A value in registers. `address` is the one on the wire (counted from 0)."""
+class ModbusPlace(BaseModel):
+    """Where a value lies. `address` is the one on the wire (counted from 0)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: Annotated[int, Field(ge=0, le=65_535)]
     type: RegisterType
     function: Function | None = None
     word_order: WordOrder | None = None
+
+
+class ModbusQuantity(Quantity, ModbusPlace):
+    """A value in registers."""
+
+
+class ModbusCheck(ModbusPlace):
+    """A value that is no meter and tells whether the wiring is right; only `afkobling edge probe` reads it.
+
+    `plausible` is the range that a sound installation stays in. A check in W or kW is the power of one phase, and
+    compared with that of the others.
+    """
+
+    unit: Annotated[str, Field(min_length=1, max_length=20)]
+    scale: Scale = Decimal(1)
+    plausible: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> Self:
+        if self.plausible is not None and not self.plausible[0] < self.plausible[1]:
+            raise ValueError("a plausible range goes from the lower to the higher value")
+        return self
 
 
 class ModbusProfile(Profile):
@@ -36,6 +61,14 @@ class ModbusProfile(Profile):
     gap: Annotated[int, Field(ge=0, le=100)] = 0
     max_registers: Annotated[int, Field(ge=4, le=125)] = 60
     quantities: Annotated[dict[Key, ModbusQuantity], Field(min_length=1)]
+    checks: Annotated[dict[Key, ModbusCheck], Field(default_factory=dict)]
+
+    @field_validator("checks")
+    @classmethod
+    def _names_apart(cls, checks: dict[Key, ModbusCheck], info: ValidationInfo) -> dict[Key, ModbusCheck]:
+        if doubled := sorted(checks.keys() & info.data.get("quantities", {}).keys()):
+            raise ValueError(f"{', '.join(doubled)}: stands among the quantities too; give the check another name")
+        return checks
 
 
 def load_modbus_profile(name: str, *, folder: Path) -> ModbusProfile:
@@ -44,8 +77,8 @@ def load_modbus_profile(name: str, *, folder: Path) -> ModbusProfile:
 
 
 def register_of(profile: ModbusProfile, quantity: str, *, key: str) -> Register:
-    """Where to read `quantity` for the meter `key`. Raises KeyError."""
-    found = profile.quantities[quantity]
+    """Where to read a quantity, or a check of that name, for the meter `key`. Raises KeyError."""
+    found = profile.quantities.get(quantity) or profile.checks[quantity]
     return Register(
         key=key,
         function=found.function or profile.function,

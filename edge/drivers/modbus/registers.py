@@ -35,6 +35,10 @@ class RegisterType(StrEnum):
         return _FORMATS[self]
 
     @property
+    def is_float(self) -> bool:
+        return self in {RegisterType.FLOAT32, RegisterType.FLOAT64}
+
+    @property
     def words(self) -> int:
         """Registers that a value takes."""
         return struct.calcsize(self.layout) // 2
@@ -53,10 +57,23 @@ _FORMATS = {
 
 
 class WordOrder(StrEnum):
-    """Which register of a value comes first."""
+    """Which register of a value comes first. `swapped`: within each register the low byte does, against the standard.
+
+    Register lists also call them, in this order, ABCD, CDAB, BADC and DCBA.
+    """
 
     HIGH_FIRST = "high_first"
     LOW_FIRST = "low_first"
+    HIGH_FIRST_SWAPPED = "high_first_swapped"
+    LOW_FIRST_SWAPPED = "low_first_swapped"
+
+    def arrange(self, words: Sequence[int]) -> list[int]:
+        """From the order of the wire to high word and high byte first, and back."""
+        low_first = self in {WordOrder.LOW_FIRST, WordOrder.LOW_FIRST_SWAPPED}
+        arranged = list(reversed(words)) if low_first else list(words)
+        if self in {WordOrder.HIGH_FIRST_SWAPPED, WordOrder.LOW_FIRST_SWAPPED}:
+            return [(word & 0xFF) << 8 | word >> 8 for word in arranged]
+        return arranged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +146,7 @@ def decode(register: Register, words: Sequence[int]) -> float | None:
     """The value in the quantity's unit; None where the meter says that it has none."""
     if register.all_ones_is_absent and all(word == 0xFFFF for word in words):
         return None
-    ordered = words if register.word_order is WordOrder.HIGH_FIRST else list(reversed(words))
+    ordered = words if register.word_order is WordOrder.HIGH_FIRST else register.word_order.arrange(words)
     (raw,) = struct.unpack(register.type.layout, struct.pack(f">{len(ordered)}H", *ordered))
     if isinstance(raw, float):
         return raw * float(register.scale) if math.isfinite(raw) else None
@@ -139,5 +156,4 @@ def decode(register: Register, words: Sequence[int]) -> float | None:
 def encode(register: Register, raw: float) -> list[int]:
     """The words that hold `raw` (before scaling): what a meter does, for tests and simulated devices."""
     data = struct.pack(register.type.layout, raw)
-    words = list(struct.unpack(f">{len(data) // 2}H", data))
-    return words if register.word_order is WordOrder.HIGH_FIRST else words[::-1]
+    return register.word_order.arrange(struct.unpack(f">{len(data) // 2}H", data))

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from api.alerts.channels import Broker, UndeliveredError, Webhook
+from api.broker_client import new_client
+from schemas.broker_url import parse_broker_url
 
 pytestmark = pytest.mark.stack
 
@@ -66,7 +67,7 @@ def test_the_broker_gets_it_on_the_site_s_topic(broker_url):
     parts = urlsplit(broker_url)
     arrived: list[mqtt.MQTTMessage] = []
     subscribed, told = threading.Event(), threading.Event()
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = new_client(parse_broker_url(broker_url))
     client.on_connect = lambda c, *_: c.subscribe("afkobling/v1/alert-test/odense/alerts", qos=1)
     client.on_subscribe = lambda *_: subscribed.set()
 

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import paho.mqtt.client as mqtt
 import psycopg
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
+from api.broker_client import new_client
 from api.site_model import apply_site_model
 from collector.collector import Collector
 from collector.connection import connect
 from collector.settings import CollectorSettings
+from schemas.broker_url import parse_broker_url
 from schemas.configuration import parse_configuration
 from schemas.site import SiteModel
 from schemas.topics import AgentAddress, Kind
@@ -93,7 +94,7 @@ class Publisher:
 @pytest.fixture
 def publisher(broker_url: str, address: AgentAddress) -> Iterator[Publisher]:
     parts = urlsplit(broker_url)
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = new_client(parse_broker_url(broker_url))
     found = Publisher(address=address, client=client)
     subscribed = threading.Event()
     client.on_connect = lambda c, *_: c.subscribe(address.topic(Kind.STORED), qos=1)

@@ -79,12 +79,11 @@ def test_problems_name_line_and_remedy(tmp_path: Path) -> None:
         "edge.yaml:15: drivers.0.every: 10 is not a span of time; write a number with ms, s, min, h or d, as in 15min"
     ]
     assert lines_of(tmp_path, GOOD.replace("host:", "hots:")) == [
-        "edge.yaml:11: drivers.0.host: this is missing; add it",
         "edge.yaml:13: drivers.0.hots: there is no such setting; check the spelling or remove it",
     ]
-    assert lines_of(tmp_path, GOOD.replace("driver: modbus", "driver: modbsu")) == [
-        "edge.yaml:12: drivers.0.driver: there is no driver 'modbsu'; known: modbus, replay, simulated"
-    ]
+    (unknown,) = lines_of(tmp_path, GOOD.replace("driver: modbus", "driver: modbsu"))
+    assert unknown.startswith("edge.yaml:12: drivers.0.driver: there is no driver 'modbsu'; known: ")
+    assert "modbus, " in unknown
     assert lines_of(tmp_path, GOOD.replace("    driver: modbus\n", ""))[0].startswith("edge.yaml:11: drivers.0.driver")
     twice = GOOD + "  - {name: line-1, driver: simulated}\n"
     assert any("edge.yaml:17: drivers.1.name: stands twice" in line for line in lines_of(tmp_path, twice))
@@ -164,9 +163,24 @@ def test_third_parties_add_drivers_by_entry_point(monkeypatch: pytest.MonkeyPatc
     kind = find_driver("modbus")
     monkeypatch.setattr("edge.drivers.entry_points", lambda group: [_Point(kind)])
     assert isinstance(find_driver("acme"), DriverKind)
-    with pytest.raises(UnknownDriverError, match="known: acme, modbus, replay, simulated"):
+    with pytest.raises(UnknownDriverError, match=r"known: acme, .*modbus, .*replay, simulated"):
         find_driver("other")
     for broken in (ImportError("no module"), object()):
         monkeypatch.setattr("edge.drivers.entry_points", lambda group, broken=broken: [_Point(broken)])
         with pytest.raises(EdgeError, match=r"acme\.drivers:KIND"):
             find_driver("acme")
+
+
+def test_drivers_that_share_a_line_agree_on_its_terms(tmp_path: Path) -> None:
+    def serial(name: str, baud: int, port: str = "/dev/ttyUSB0") -> str:
+        return (
+            f"  - {{name: {name}, driver: modbus, profile: abb-b23, meters: {{{name}: power}},\n"
+            f"     serial: {{port: {port}, baud: {baud}}}}}\n"
+        )
+
+    good = GOOD.partition("drivers:")[0] + "drivers:\n"
+    agreed = good + serial("oven", 9600) + serial("press", 9600) + serial("tap", 19200, "/dev/ttyUSB1")
+    (tmp_path / "edge.yaml").write_text(agreed)
+    assert len(load_configuration(tmp_path / "edge.yaml", {}).drivers) == 3
+    (line,) = lines_of(tmp_path, good + serial("oven", 9600) + serial("press", 19200))
+    assert "it uses /dev/ttyUSB0 with Modbus RTU, 19200 baud, parity none, stop bits 1, but driver oven with" in line

@@ -70,6 +70,13 @@ class TestIntake:
         assert found == [taken(1), taken(2)]
         assert counters.registry.get_sample_value("afkobling_edge_driver_failures_total", {"driver": "d"}) == 1
 
+    async def test_a_stop_before_it_ran_is_not_forgotten(self) -> None:
+        driver = Scripted(taken(1))
+        intake = Intake(Source(name="d", driver=driver), asyncio.Queue(), Counters())
+        await intake.stop()
+        assert await intake.run()
+        assert driver.starts == 0
+
     async def test_one_that_fails_for_good_is_not(self) -> None:
         driver = Scripted(taken(1), EdgePermanentError("no such file"), taken(2))
         ended, found, _ = await self.run(driver)

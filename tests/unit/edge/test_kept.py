@@ -32,9 +32,7 @@ def make_writer(outbox: Outbox, queue: asyncio.Queue[Taken | None], *, age_s: fl
 
 
 def open_outbox(folder: Path) -> Outbox:
-    return Outbox(
-        folder / "outbox.sqlite", max_bytes=1_000_000, when_full=WhenFull.DROP_OLDEST, now_ms=lambda: NOW_MS
-    )
+    return Outbox(folder / "outbox.sqlite", max_bytes=1_000_000, when_full=WhenFull.DROP_OLDEST, now_ms=lambda: NOW_MS)
 
 
 async def test_kept_is_called_after_the_commit(tmp_path: Path) -> None:

@@ -150,6 +150,20 @@ class TestConfirmation:
         with closing(sqlite3.connect(path)) as beside:
             assert beside.execute("SELECT stored_seq FROM outbox").fetchone() == (1,)
 
+    def test_one_that_no_append_follows_is_written_when_it_is_due(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with closing(open_outbox(tmp_path / "o")) as outbox:
+            outbox.append([draft(), draft()])
+            monkeypatch.setattr("edge.outbox._CONFIRMED_S", -1)
+            due = [outbox.is_confirmation_due]
+            outbox.confirm(outbox.epoch, 2)
+            due.append(outbox.is_confirmation_due)
+            outbox.write_confirmed()
+            due.append(outbox.is_confirmation_due)
+            assert due == [False, True, False]
+            assert outbox._db.execute("SELECT count(*) FROM message").fetchone() == (0,)
+
     def test_many_are_written_by_themselves(self, tmp_path: Path) -> None:
         with closing(open_outbox(tmp_path / "o")) as outbox:
             outbox.append([draft() for _ in range(1_100)])

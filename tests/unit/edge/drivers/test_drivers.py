@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from edge.drivers import Driver, DriverContext, DriverSettings, find_driver
+from edge.drivers import Driver, DriverContext, DriverSettings
 from edge.drivers.pacing import next_due_ms, sleep_unless, ticks
 from edge.drivers.replay import ReplayDriver, ReplaySettings
 from edge.drivers.simulated import SimulatedDriver, SimulatedSettings
 from edge.errors import EdgePermanentError
-from edge.readings import Taken, refusal
+from edge.readings import Taken
 from schemas.resources import MeterKind, Resource, RunState
 from schemas.wire import OfferedMeter, RunSpan
 
@@ -27,11 +26,6 @@ at,meter,value,unit,resource,kind
 2026-06-01T00:00:01Z,oven,2,kWh,energy,counter
 2026-06-01T00:00:02Z,oven,3,kWh,energy,counter
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class FakeWorkshop:
@@ -60,63 +54,6 @@ class FakeWorkshop:
 @pytest.fixture
 def _fake_workshop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.drivers.simulated._build", lambda **_: FakeWorkshop())
-
-
-@pytest.fixture(params=["modbus", "replay", "simulated"])
-def any_driver(request: pytest.FixtureRequest, tmp_path: Path, _fake_workshop: None) -> Driver:
-    (tmp_path / "plain.csv").write_text(PLAIN)
-    settings: dict[str, dict[str, object]] = {
-        "modbus": {
-            "host": "127.0.0.1",
-            "port": free_port(),
-            "profile": "abb-b23",
-            "meters": {"oven": "energy-import"},
-            "timeout": "100ms",
-        },
-        "replay": {"path": "plain.csv", "speed": "max"},
-        "simulated": {"every": "10ms"},
-    }
-    kind = find_driver(request.param)
-    model = kind.settings.model_validate({"name": "d", "driver": request.param, **settings[request.param]})
-    return kind.create(model, DriverContext(agent="cabinet-1", folder=tmp_path))
-
-
-class TestContract:
-    """Every driver passes this."""
-
-    def test_offers_before_start_and_under_its_name(self, any_driver: Driver) -> None:
-        offers = any_driver.offers()
-        assert offers
-        assert {meter.driver for meter in offers} == {"d"}
-        assert len({meter.meter for meter in offers}) == len(offers)
-
-    async def test_stop_is_safe_before_start_and_twice(self, any_driver: Driver) -> None:
-        await any_driver.stop()
-        await any_driver.start()
-        await any_driver.stop()
-        await any_driver.stop()
-
-    async def test_readings_end_after_stop(self, any_driver: Driver) -> None:
-        await any_driver.start()
-        reading = asyncio.create_task(_all(any_driver))
-        await asyncio.sleep(0.05)
-        await any_driver.stop()
-        async with asyncio.timeout(30):
-            taken = await reading
-        offered = {meter.meter: meter.unit for meter in any_driver.offers()}
-        for one in taken:
-            for reading_ in one.readings:
-                assert offered[reading_.meter] == reading_.unit
-                assert refusal(reading_) is None
-
-    async def test_it_can_be_started_again(self, any_driver: Driver) -> None:
-        for _ in range(2):
-            await any_driver.start()
-            reading = asyncio.create_task(_all(any_driver))
-            await asyncio.sleep(0.01)
-            await any_driver.stop()
-            async with asyncio.timeout(30):
-                await reading
 
 
 async def _all(driver: Driver) -> list[Taken]:

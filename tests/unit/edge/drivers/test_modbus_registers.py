@@ -21,7 +21,7 @@ from edge.drivers.modbus.registers import (
     encode,
     plan_blocks,
 )
-from edge.drivers.profile import shipped_profiles
+from edge.drivers.profile import Protocol, shipped_profiles
 from edge.errors import EdgePermanentError
 
 
@@ -64,6 +64,19 @@ def test_decoding_undoes_encoding(raw: tuple[RegisterType, float], order: WordOr
     words = encode(place, value)
     assert len(words) == kind.words
     assert decode(place, words) == float(value)
+
+
+def test_the_orders_that_register_lists_call_by_letters() -> None:
+    words = {
+        WordOrder.HIGH_FIRST: [0xAABB, 0xCCDD],
+        WordOrder.LOW_FIRST: [0xCCDD, 0xAABB],
+        WordOrder.HIGH_FIRST_SWAPPED: [0xBBAA, 0xDDCC],
+        WordOrder.LOW_FIRST_SWAPPED: [0xDDCC, 0xBBAA],
+    }
+    for order, lying in words.items():
+        place = register(RegisterType.U32, word_order=order)
+        assert decode(place, lying) == 0xAABBCCDD
+        assert encode(place, 0xAABBCCDD) == lying
 
 
 def test_a_tenth_is_a_tenth() -> None:
@@ -121,10 +134,24 @@ def test_an_answer_of_another_length_is_refused() -> None:
 
 
 def test_shipped_profiles_are_valid() -> None:
-    for name in shipped_profiles():
+    for name in shipped_profiles(Protocol.MODBUS):
         profile = load_modbus_profile(name, folder=Path())
         assert profile.name == name
-        assert {"power", "energy-import", "energy-export"} <= set(profile.quantities)
+        for quantity in (*profile.quantities, *profile.checks):
+            assert register_of(profile, quantity, key="k").type.words <= profile.max_registers
+
+
+def test_a_check_is_no_quantity_and_has_a_range(tmp_path: Path) -> None:
+    text = shipped_profiles()["abb-b23"]
+    for wrong, told in (
+        (text.replace("frequency:", "power:"), "power: stands among the quantities too"),
+        (text.replace("[45, 65]", "[65, 45]"), "goes from the lower to the higher value"),
+    ):
+        (tmp_path / "mine.yaml").write_text(wrong)
+        with pytest.raises(EdgePermanentError, match=told):
+            load_modbus_profile("mine.yaml", folder=tmp_path)
+    profile = load_modbus_profile("abb-b23", folder=tmp_path)
+    assert decode(register_of(profile, "frequency", key="f"), [5_001]) == 50.01
 
 
 def test_abb_reads_its_register_by_hand() -> None:

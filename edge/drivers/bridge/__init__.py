@@ -1,0 +1,1 @@
+"""Devices that publish by themselves: what they say at a broker becomes readings."""

@@ -1,0 +1,174 @@
+"""Who the agent is: four files in one folder, which change together or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge.errors import EdgePermanentError
+from schemas.topics import AgentAddress, Key
+from schemas.wire import Instant
+
+KEY, CERTIFICATE, AUTHORITY, IDENTITY = "key.pem", "certificate.pem", "authority.pem", "identity.json"
+_ALL = (IDENTITY, AUTHORITY, CERTIFICATE, KEY)
+_COMING, _ARRIVED, _LOCK = ".identity-coming", ".identity-arrived", ".identity-lock"
+
+
+class IdentityError(EdgePermanentError):
+    """The files cannot be read or written; the message says which, and what to do."""
+
+
+class AgentIdentity(BaseModel):
+    """identity.json: what the certificate says, and where the next one comes from. Instants: Unix milliseconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    organisation: Key
+    site: Key
+    agent: Key
+    server: str
+    broker: str
+    issued_at: Instant
+    not_after: Instant
+
+    @property
+    def address(self) -> AgentAddress:
+        return AgentAddress(organisation=self.organisation, site=self.site, agent=self.agent)
+
+    def left_ms(self, now_ms: int) -> int:
+        """What is left of the certificate; negative when it has expired."""
+        return self.not_after - now_ms
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether it is time to renew: in the last third."""
+        return self.left_ms(now_ms) * 3 <= self.not_after - self.issued_at
+
+
+def read_identity(folder: Path) -> AgentIdentity | None:
+    """Who the folder's files make the agent; None where it was not enrolled. Raises IdentityError."""
+    file = folder / IDENTITY
+    try:
+        return AgentIdentity.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise IdentityError(f"{file} cannot be read: {error.strerror}; check its rights") from error
+    except ValidationError as error:
+        raise IdentityError(
+            f"{file} is damaged; bring it back from {folder}/former-…, or enrol the agent anew with a code "
+            "(`afkobling edge enrol`)"
+        ) from error
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Nobody else enrols or renews in this folder meanwhile, and what was broken off before is finished.
+
+    Raises IdentityError when one cannot write there.
+    """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        own(folder / _LOCK)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _finish(folder)
+        yield
+    finally:
+        os.close(lock)
+
+
+def finish(folder: Path) -> None:
+    """After a loss of power in the middle of a change: the rest of it. Raises IdentityError."""
+    if (folder / _ARRIVED).is_dir():
+        with held(folder):
+            pass
+
+
+def _finish(folder: Path) -> None:
+    arrived = folder / _ARRIVED
+    if not arrived.is_dir():
+        return
+    with _writing(folder):
+        for name in _ALL:
+            with contextlib.suppress(FileNotFoundError):
+                (arrived / name).replace(folder / name)
+        _sync_folder(folder)
+        shutil.rmtree(arrived)
+
+
+def install(folder: Path, texts: Mapping[str, str]) -> None:
+    """Put these files in the place of those that are there: all of them, whatever happens. Call it while `held`.
+
+    Raises IdentityError, with everything as it was.
+    """
+    coming = folder / _COMING
+    with _writing(folder):
+        shutil.rmtree(coming, ignore_errors=True)
+        coming.mkdir(mode=0o700)
+        own(coming)
+        for name, text in texts.items():
+            write_private(coming / name, text)
+        _sync_folder(coming)
+        # From here on it is done, and only to be finished.
+        coming.replace(folder / _ARRIVED)
+        _sync_folder(folder)
+    _finish(folder)
+
+
+def keep_aside(folder: Path, *, stamp: str) -> Path | None:
+    """Copy the files of an earlier enrolment to a folder beside them, and tell which. Raises IdentityError."""
+    there = [folder / name for name in _ALL if (folder / name).exists()]
+    if not there:
+        return None
+    aside = folder / f"former-{stamp}"
+    with _writing(folder):
+        aside.mkdir(mode=0o700, exist_ok=True)
+        own(aside)
+        for file in there:
+            write_private(aside / file.name, file.read_text(encoding="utf-8"))
+    return aside
+
+
+def write_private(file: Path, text: str) -> None:
+    """Whole or not at all, for its user only. Raises OSError."""
+    beside = file.with_name(f".{file.name}-new")
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as sink:
+        sink.write(text)
+        sink.flush()
+        os.fsync(sink.fileno())
+    own(beside)
+    beside.replace(file)
+
+
+def own(path: Path) -> None:
+    """What root writes belongs to whom the folder belongs to, so that the agent can read it."""
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise IdentityError(
+            f"{folder} cannot be written ({error.strerror}); use the account that the agent runs as (or sudo), or name "
+            "another folder with --folder"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
