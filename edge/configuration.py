@@ -39,7 +39,7 @@ class OutboxSettings(_Section):
     """
 
     path: Path = Path("outbox.sqlite")
-    max_size: Annotated[ByteSize, Field(ge=1_000_000)] = ByteSize(1_000_000_000)
+    max_size: Annotated[ByteSize, Field(ge=100_000)] = ByteSize(1_000_000_000)
     when_full: WhenFull = WhenFull.DROP_OLDEST
 
 

@@ -28,12 +28,12 @@ from deploy.chaos.servers import Servers
 from schemas.wire import OutboxState
 
 ROLLUP = "rollup"
-SMALL_OUTBOX_BYTES = 1_000_000
+SMALL_OUTBOX_BYTES = 200_000
 _OUTBOXES: dict[str, dict[str, object]] = {
     BOILER: {"max_size": SMALL_OUTBOX_BYTES, "when_full": "stop_reading"},
     PRESS: {"max_size": SMALL_OUTBOX_BYTES, "when_full": "drop_oldest"},
 }
-_WAITING_BYTES = "SELECT coalesce(sum(length(payload) + 64), 0) FROM message"
+_WAITING_BYTES = "SELECT size_bytes FROM outbox"
 """As the outbox counts them."""
 _DIST_INFO = "afkobling_chaos-1.dist-info"
 _ROLLUPS: LiteralString = """

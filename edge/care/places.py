@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from edge.configuration import EdgeConfiguration
+from edge.configuration import Configured, EdgeConfiguration
 from schemas.configuration import Location, Problem
 
 _FILE_NAMES = {"profile", "mapping"}
@@ -23,6 +23,8 @@ _PRIVATE = (".", "former-", "identity.json", "key.pem")
 _DEVICE_NAMES = {"port", "chip"}
 """Settings that are a number or a device of the machine."""
 _DEVICE = re.compile(r"/dev/(tty[A-Za-z]+\d*|serial\d+|serial/by-(id|path)/[^/]+|gpiochip\d+)")
+_HARMLESS = {"name", "meters", "every", "repeat", "timeout", "longest_wait", "silent_after"}
+"""Settings that say nothing of where a password goes."""
 _PARENT = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 _TO_DO = "change it on the spot, with `afkobling edge enrol` or by hand"
 
@@ -57,6 +59,12 @@ def foreign_places(present: EdgeConfiguration, sent: EdgeConfiguration, config: 
         for place, value in _leaves(driver.settings)
     }
     for i, driver in enumerate(sent.drivers):
+        if _has_secret(driver.settings) and not any(_same_but_for_meters(driver, one) for one in present.drivers):
+            yield Problem(
+                location=("drivers", i),
+                message="a password that lies on this machine goes only where the configuration in use sends it: leave "
+                f"all of this driver but its meters and times as it is; {_TO_DO}",
+            )
         for place, value in _leaves(driver.settings):
             if (driver.settings.driver, place[-1], str(value)) in known:
                 continue
@@ -82,6 +90,24 @@ def _why_foreign(path: Path, folder: Path, own: set[Path], private: tuple[str, .
     if file in own or file.relative_to(home).parts[0].startswith(private):
         return f"{path} is a file of the agent itself, which no driver reads"
     return None
+
+
+def _has_secret(value: Any) -> bool:
+    """Whether a setting tells where a password stands: in a `file`, or in a `variable` of the environment."""
+    match value:
+        case BaseModel():
+            names = set(type(value).model_fields)
+            return names == {"file", "variable"} or any(_has_secret(inner) for _, inner in value)
+        case Mapping():
+            return any(_has_secret(inner) for inner in value.values())
+        case list() | tuple():
+            return any(_has_secret(inner) for inner in value)
+        case _:
+            return False
+
+
+def _same_but_for_meters(sent: Configured, present: Configured) -> bool:
+    return sent.settings.model_dump(exclude=_HARMLESS) == present.settings.model_dump(exclude=_HARMLESS)
 
 
 def _path_in(name: str, value: Any) -> Path | None:

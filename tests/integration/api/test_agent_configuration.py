@@ -1,4 +1,4 @@
-"""`afkobling agent configure` and `agent configuration`, with the real database, the real broker and a real signature."""
+"""`afkobling agent configure` and `agent configuration`: real database, real broker, real signatures."""
 
 from __future__ import annotations
 

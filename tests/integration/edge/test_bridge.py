@@ -340,7 +340,7 @@ async def test_through_the_agent(
     broker: OwnBroker, device: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the agent has it on disk, the broker of the devices forgets it."""
-    monkeypatch.setattr("edge.agent.DRAIN_S", 0.2)
+    monkeypatch.setattr("edge.stages.DRAIN_S", 0.2)
     entry = {
         "name": "bridge",
         "driver": "bridge",

@@ -125,8 +125,9 @@ def test_page_and_json_are_served_without_secrets() -> None:
     port = free_port()
     stop = serve_with_page(port, CollectorRegistry(), list, address="127.0.0.1", status=lambda: ILL)
     try:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Accept-Language": "da-DK,en;q=0.5"})
-        with urllib.request.urlopen(request) as answer:
+        opener = urllib.request.build_opener()
+        opener.addheaders = [("Accept-Language", "da-DK,en;q=0.5")]
+        with opener.open(f"http://127.0.0.1:{port}/") as answer:
             html = answer.read().decode()
             assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

@@ -141,6 +141,13 @@ def test_what_somebody_put_there_on_the_spot_may_stay(
     present = {**PRESENT, "drivers": [{**SECRET, "password": {"variable": "SHELLY"}}, {**watched, **PLAIN_METERS}]}
     (folder / "edge.yaml").write_text(yaml.safe_dump(present))
     check(folder, yaml.safe_dump({**present, "window": 30}))
+    # The password goes to nobody else, and not in another way.
+    shelly = {**SECRET, "password": {"variable": "SHELLY"}}
+    other = {"b": {"device": "y", "quantity": "pm-power"}}
+    check(folder, yaml.safe_dump({**present, "drivers": [{**shelly, "meters": other}]}))
+    for change in ({"broker": "mqtt://evil:1"}, {"user": "v"}, {"tls": {}, "mqtt": "3.1.1"}):
+        said = refused(folder, {"drivers": [{**shelly, **change}]})
+        assert "goes only where the configuration in use sends it" in said
     said = refused(folder, {"drivers": [{**watched, **PLAIN_METERS, "folder": str(share.parent)}]})
     assert "is not below" in said
     # The same folder for a driver of another kind is another matter.
