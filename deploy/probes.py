@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,9 +42,16 @@ class _Server(ThreadingHTTPServer):
         self.problems = problems
         self.pages = pages
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Whoever asked may be gone before the answer is: no matter, and no traceback in the log."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
+    timeout = 10
+    """Seconds. Browsers connect in advance and say nothing, and a phone walks away: its thread is not kept for that."""
 
     def do_GET(self) -> None:
         match self.path:

@@ -186,8 +186,11 @@ class BrokerConnection:
         await asyncio.to_thread(client.loop_stop)
         for name in ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message"):
             setattr(client, name, None)
-        if not self._connack.done():
-            self._connack.cancel()
+        # An exception in the old one refers to this connection, which would keep paho's sockets open until cycles are
+        # looked for.
+        self._connack.cancel()
+        self._connack = self._loop.create_future()
+        self._connack.cancel()
 
     def _make_client(self) -> Client:
         client = Client(

@@ -61,7 +61,7 @@ def _parsed(file: Path) -> Validity | None:
     """What the broker's connection will say in words, should the file be none, is not said here too."""
     try:
         done = subprocess.run(  # noqa: S603 - our own program, about a file of our own
-            (sys.executable, "-m", "edge.certificate_dates", str(file)),
+            (sys.executable, "-P", "-m", "edge.certificate_dates", str(file)),
             capture_output=True,
             timeout=_TAKES_S,
             check=True,

@@ -11,7 +11,7 @@ from edge.configuration import EdgeConfiguration, load_configuration
 from edge.counters import Counters
 from edge.errors import EdgeError
 from edge.intake import Source
-from schemas.configuration import ConfigurationError, Problem, with_line
+from schemas.configuration import ConfigurationError, Problem, with_lines
 from schemas.mapping import MappingError
 from schemas.wire import OfferedMeter
 
@@ -54,19 +54,18 @@ def offered_by(configuration: EdgeConfiguration, text: str, *, name: str) -> tup
     `text` is that of the file called `name`.
     """
     sources: list[Source] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     counters = Counters()
     for i, configured in enumerate(configuration.drivers):
         try:
             source = make_source(configured, configuration, counters)
             source.driver.offers()
         except (EdgeError, ConfigurationError, MappingError) as error:
-            problem = Problem(location=("drivers", i), message=str(error))
-            problems.append(with_line(text, name=name, problem=problem))
+            problems.append(Problem(location=("drivers", i), message=str(error)))
         else:
             sources.append(source)
     if problems:
-        return [], problems
+        return [], with_lines(text, name=name, problems=problems)
     try:
         return all_offers(sources), []
     except EdgeError as error:

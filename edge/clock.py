@@ -8,6 +8,8 @@ from collections import deque
 _STA_UNSYNC = 0x0040
 _TIME_ERROR = 5
 _SAMPLES = 20
+_JUMP_MS = 1_000
+"""So far apart, our clock and the steady one say that ours was set."""
 
 
 class _Timex(ctypes.Structure):
@@ -48,9 +50,17 @@ class ClockOffset:
 
     def __init__(self) -> None:
         self._samples: deque[int] = deque(maxlen=_SAMPLES)
+        self._beside_steady_ms: float | None = None
 
-    def note(self, *, said_ms: int, heard_ms: int) -> None:
-        """A confirmation, written at `said_ms` by the collector's clock, came at `heard_ms` by ours."""
+    def note(self, *, said_ms: int, heard_ms: int, steady_s: float) -> None:
+        """A confirmation, written at `said_ms` by the collector's clock, came at `heard_ms` by ours.
+
+        `steady_s` is the steady clock then: once ours was set, what was noted before says nothing any more.
+        """
+        beside_ms = heard_ms - steady_s * 1000
+        if self._beside_steady_ms is not None and abs(beside_ms - self._beside_steady_ms) > _JUMP_MS:
+            self._samples.clear()
+        self._beside_steady_ms = beside_ms
         self._samples.append(heard_ms - said_ms)
 
     @property

@@ -87,7 +87,7 @@ class Condition:
         now_ms = self._now_ms()
         self._stored_ms = now_ms
         if said_ms is not None:
-            self._offset.note(said_ms=said_ms, heard_ms=now_ms)
+            self._offset.note(said_ms=said_ms, heard_ms=now_ms, steady_s=self._clock())
 
     def told(self) -> ConfigurationState | None:
         """Which configuration it runs."""

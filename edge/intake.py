@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -12,7 +14,7 @@ from edge.backoff import Backoff
 from edge.counters import Counters
 from edge.drivers import Driver
 from edge.drivers.pacing import sleep_unless
-from edge.errors import EdgePermanentError
+from edge.errors import EdgePermanentError, EdgeTransientError
 from edge.notices import Seldom
 from edge.readings import Reading, Taken, refusal
 
@@ -55,7 +57,7 @@ class Intake:
                 attempt.cancel()
                 await asyncio.wait([attempt])
                 raise
-            error = None if attempt.cancelled() else attempt.exception()
+            error = _cancelled_itself() if attempt.cancelled() else attempt.exception()
             if error is None or self._stopping.is_set():
                 return True
             self._counters.note_driver_failure(self._source.name)
@@ -78,7 +80,20 @@ class Intake:
             if fit or taken.runs:
                 self._counters.note_taken(self._source.name, len(fit), now_s=time.time())
                 self._counters.last.note(self._source.name, fit)
-            await self._queue.put(Taken(readings=fit, runs=taken.runs, kept=taken.kept))
+            kept = None if taken.kept is None else partial(self._tell_kept, taken.kept)
+            await self._queue.put(Taken(readings=fit, runs=taken.runs, kept=kept))
+
+    def _tell_kept(self, kept: Callable[[], None]) -> None:
+        try:
+            kept()
+        except Exception as error:  # noqa: BLE001 - others' code may fail in any way, and must not end the writer of all
+            self._counters.note_driver_failure(self._source.name)
+            self._log.error(
+                "the driver failed when it was told that its readings are kept; it may give them again",
+                action="driver.failed",
+                exc_info=error,
+                reason=str(error),
+            )
 
     def _is_fit(self, reading: Reading) -> bool:
         reason = refusal(reading)
@@ -103,3 +118,8 @@ class Intake:
             self._log.error("the driver does not stop; it is left behind", action="driver.stuck")
         elif attempt.exception() is not None:
             self._log.error("the driver failed to stop", action="driver.failed", exc_info=attempt.exception())
+
+
+def _cancelled_itself() -> BaseException:
+    # It would look like the end of a source that has said all, and its meters would fall silent without a word.
+    return EdgeTransientError("something that it waited for was cancelled")

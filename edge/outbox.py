@@ -8,7 +8,6 @@ message of the same seq, so that the collector's ledger still closes while the l
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 import threading
 import time
@@ -79,11 +78,14 @@ class Outbox:
         self._now_ms = now_ms
         self._mutex = threading.RLock()
         self._closed = False
-        self._saved_seq, self._confirmed_s = 0, time.monotonic()
+        self._state: _State
+        self._saved_seq: int
+        self._confirmed_s: float
         self._lock = Lock(path)
         try:
             self._db = self._open()
-            self._state = self._guarded(self._load)
+            self._is_open = True
+            self._guarded(self._load)
         except BaseException:
             self._lock.release()
             raise
@@ -218,7 +220,7 @@ class Outbox:
                 waiting_readings=old.waiting_readings + sum(draft.readings for draft in drafts) - sum(dropped),
             )
             self._save(new)
-        self._state = new
+        self._note_saved(new)
         if dropped:
             log.error(
                 "the outbox is full: the oldest readings were given up; is the collector or the broker away?",
@@ -254,7 +256,7 @@ class Outbox:
                 waiting_readings=old.waiting_readings + sum(row.readings for row in rows) - readings,
             )
             self._save(new)
-        self._state = new
+        self._note_saved(new)
         return [row.seq for row in rows]
 
     def _window(self, after_seq: int, limit: int) -> list[Waiting]:
@@ -268,8 +270,7 @@ class Outbox:
         return [rows.get(seq) or self._given_up(seq) for seq in wanted]
 
     def _oldest_ms(self) -> int | None:
-        payload = table.oldest_after(self._db, self._state.stored_seq)
-        return None if payload is None else json.loads(payload).get("sent_at")
+        return table.oldest_sent_ms(self._db, self._state.stored_seq)
 
     def _given_up(self, seq: int) -> Waiting:
         payload = encode_readings([], epoch=self._state.epoch, seq=seq, sent_at_ms=self._now_ms())
@@ -301,39 +302,49 @@ class Outbox:
         with self._transaction():
             table.delete_up_to(self._db, self._state.stored_seq)
             self._save(self._state)
+        self._note_saved(self._state)
 
     def _guarded(self, act: Callable[[], Result]) -> Result:
         with self._mutex:
             if self._closed:
                 raise OutboxUnavailableError(f"the outbox {self._path} is closed")
-            try:
-                return act()
-            except sqlite3.DatabaseError as error:
-                if error_code(error) in DAMAGED:
-                    self._begin_anew(error)
+            with self._plainly("used", remedy="free some space or check the disk"):
+                if not self._is_open:
+                    self._begin_with(self._open())
+                try:
                     return act()
-                if error_code(error) in UNAVAILABLE:
-                    raise OutboxUnavailableError(
-                        f"the outbox {self._path} cannot be used: {error}; free some space or check the disk"
-                    ) from error
-                raise
+                except sqlite3.DatabaseError as error:
+                    if error_code(error) not in DAMAGED:
+                        raise
+                    self._is_open = False
+                    self._db.close()
+                    self._begin_with(self._open_anew(error))
+                    return act()
 
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
-        self._db.close()
-        self._db = self._open_anew(error)
-        self._state = self._load()
+    def _begin_with(self, database: sqlite3.Connection) -> None:
+        self._db = database
+        self._load()
+        # Until then, as on a disk that is full or can only be read, each use tries anew.
+        self._is_open = True
 
     def _open(self) -> sqlite3.Connection:
+        with self._plainly("opened", remedy="check the folder, its permissions and the disk"):
+            try:
+                return open_database(self._path)
+            except sqlite3.DatabaseError as error:
+                if error_code(error) not in DAMAGED:
+                    raise
+                return self._open_anew(error)
+
+    @contextmanager
+    def _plainly(self, done: str, *, remedy: str) -> Iterator[None]:
+        """What the disk does not let SQLite do is said as that."""
         try:
-            return open_database(self._path)
+            yield
         except sqlite3.DatabaseError as error:
-            if error_code(error) in UNAVAILABLE:
-                raise OutboxUnavailableError(
-                    f"the outbox {self._path} cannot be opened: {error}; check the folder, its permissions and the disk"
-                ) from error
-            if error_code(error) not in DAMAGED:
+            if error_code(error) not in UNAVAILABLE:
                 raise
-            return self._open_anew(error)
+            raise OutboxUnavailableError(f"the outbox {self._path} cannot be {done}: {error}; {remedy}") from error
 
     def _open_anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
         kept = move_aside(self._path, now_ms=self._now_ms())
@@ -346,16 +357,21 @@ class Outbox:
         )
         return open_database(self._path)
 
-    def _load(self) -> _State:
+    def _load(self) -> None:
         with self._transaction():
             # Within the transaction, so that two first starts cannot make two epochs.
             self._db.execute("INSERT OR IGNORE INTO outbox (one, epoch) VALUES (1, ?)", (str(ULID()),))
-            return _State(*self._db.execute(f"SELECT {_COLUMNS} FROM outbox").fetchone())
+            state = _State(*self._db.execute(f"SELECT {_COLUMNS} FROM outbox").fetchone())
+        self._note_saved(state)
 
     def _save(self, state: _State) -> None:
         values = astuple(state)
         places = ", ".join("?" * len(values))
         self._db.execute(f"UPDATE outbox SET ({_COLUMNS}) = ({places})", values)
+
+    def _note_saved(self, state: _State) -> None:
+        """Only after its commit, which may fail: the file has come so far."""
+        self._state = state
         self._saved_seq, self._confirmed_s = state.stored_seq, time.monotonic()
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ def read_depth(path: Path) -> Depth | None:
             epoch, last_seq, stored_seq, dropped, size, readings = database.execute(
                 "SELECT epoch, last_seq, stored_seq, dropped_readings, size_bytes, waiting_readings FROM outbox"
             ).fetchone() or ("", 0, 0, 0, 0, 0)
-            oldest = table.oldest_after(database, stored_seq)
+            oldest_ms = table.oldest_sent_ms(database, stored_seq)
     except sqlite3.DatabaseError as error:
         raise OutboxUnavailableError(f"the outbox {path} cannot be read: {error}") from error
     return Depth(
@@ -52,6 +51,6 @@ def read_depth(path: Path) -> Depth | None:
         messages=last_seq - stored_seq,
         readings=readings,
         size_bytes=size,
-        oldest_ms=None if oldest is None else json.loads(oldest).get("sent_at"),
+        oldest_ms=oldest_ms,
         dropped_readings=dropped,
     )

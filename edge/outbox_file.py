@@ -115,7 +115,8 @@ def open_database(path: Path) -> sqlite3.Connection:
 def to_format(path: Path, version: int) -> None:
     """Bring the file to an older format, or to this one, for the version of Afkobling that knows it; all or nothing.
 
-    Raises EdgePermanentError for a format that there is not, or a file; OutboxHeldError while an agent uses it.
+    Raises EdgePermanentError for a format that there is not, or a file; OutboxHeldError while an agent uses it;
+    OutboxUnavailableError for a disk that is full, and for a file that is damaged.
     """
     if not 1 <= version <= FORMAT:
         raise EdgePermanentError(f"there are the formats 1 to {FORMAT} of the outbox, not {version}")
@@ -127,6 +128,12 @@ def to_format(path: Path, version: int) -> None:
             database.create_function("unpacked", 2, unpack, deterministic=True)
             if version < FORMAT:
                 database.executescript(f"BEGIN IMMEDIATE; {_TO_FORMAT_1} PRAGMA user_version = 1; COMMIT;")
+    except sqlite3.DatabaseError as error:
+        raise OutboxUnavailableError(
+            f"the outbox {path} stays as it was, as it can't be brought to format {version}: {error}. In format 1 "
+            "messages take several times the space: free some, and try again. If it is damaged, an agent of this "
+            "version moves it aside when it comes upon that, and begins another"
+        ) from error
     finally:
         lock.release()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
@@ -59,10 +60,29 @@ def unpack(payload: bytes, is_packed: int) -> bytes:
         return payload
     try:
         return zlib.decompress(payload)
-    except zlib.error as error:
-        damage = sqlite3.DatabaseError(f"a message cannot be unpacked: {error}")
-        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damage from error
+    except (zlib.error, TypeError) as error:
+        raise _damage(f"a message cannot be unpacked: {error}") from error
+
+
+def _waiting(seq: int, kind: str, payload: bytes, is_packed: int) -> Waiting:
+    """Raises sqlite3.DatabaseError when it can't be what was written.
+
+    What is packed has a checksum. Of what is not, as in a file of format 1, the collector could not tell the seq: it
+    would never be confirmed, nor anything behind it.
+    """
+    whole = unpack(payload, is_packed)
+    try:
+        if not is_packed:
+            json.loads(whole)
+        return Waiting(seq=seq, kind=Kind(kind), payload=whole)
+    except (ValueError, TypeError) as error:
+        raise _damage(f"message {seq} is damaged: {error}") from error
+
+
+def _damage(words: str) -> sqlite3.DatabaseError:
+    damage = sqlite3.DatabaseError(words)
+    damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return damage
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -82,10 +102,10 @@ def replace_one(database: sqlite3.Connection, row: Row) -> None:
 
 
 def find(database: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Waiting]:
-    """Those of these messages that are there."""
+    """Those of these messages that are there. Raises sqlite3.DatabaseError for one that is damaged."""
     places = ",".join("?" * len(seqs))
     return {
-        seq: Waiting(seq=seq, kind=Kind(kind), payload=unpack(payload, packed))
+        seq: _waiting(seq, kind, payload, packed)
         for seq, kind, payload, packed in database.execute(
             f"SELECT seq, kind, payload, packed FROM message WHERE seq IN ({places})", list(seqs)
         )
@@ -102,10 +122,14 @@ def held(database: sqlite3.Connection, after_seq: int, last_seq: int) -> tuple[i
     return int(size), int(readings)
 
 
-def oldest_after(database: sqlite3.Connection, seq: int) -> bytes | None:
-    """The payload of the first message that is there after `seq`."""
+def oldest_sent_ms(database: sqlite3.Connection, seq: int) -> int | None:
+    """When the first message that is there after `seq` was put together; None for none, and where it can't be told."""
     row = database.execute("SELECT payload, packed FROM message WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
-    return None if row is None else unpack(*row)
+    try:
+        sent_at = json.loads(unpack(*row)).get("sent_at") if row else None
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return sent_at if isinstance(sent_at, int) else None
 
 
 def delete_up_to(database: sqlite3.Connection, seq: int) -> None:

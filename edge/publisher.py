@@ -25,6 +25,8 @@ from schemas.topics import AgentAddress, Kind
 from schemas.wire import OfferedMeter, OutboxState, Stored
 
 _STATUS_S = 10.0
+_NEWS_S = 1.0
+"""What is new is said at once, and no more often than this."""
 _STEADY_S = 10.0
 """A connection that lasted as long was a good one: the next attempt comes soon."""
 _TURN_S = 1.0
@@ -247,7 +249,7 @@ class Publisher:
         # configuration.
         news = (state.epoch, state.dropped_readings, self._condition.told())
         since_s = now_s - session.status_s
-        if since_s >= _STATUS_S or (news != session.news and since_s >= 1):
+        if since_s >= _STATUS_S or (news != session.news and since_s >= _NEWS_S):
             session.status_s, session.news = now_s, news
             self._publish_status(connection, session, online=True, state=state)
 

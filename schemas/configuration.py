@@ -95,7 +95,13 @@ def parse_configuration(text: str, *, name: str, model: type[Model]) -> Model:
 
 def with_line(text: str, *, name: str, problem: Problem) -> str:
     """`file:line: place: message` for a problem that showed itself only after the file was parsed."""
-    return _line_of(name, yaml.compose(text, Loader=_UniqueKeyLoader), problem)
+    return with_lines(text, name=name, problems=[problem])[0]
+
+
+def with_lines(text: str, *, name: str, problems: Sequence[Problem]) -> list[str]:
+    """The same for several: the text is parsed once, which for a long one takes a second."""
+    tree = yaml.compose(text, Loader=_UniqueKeyLoader) if problems else None
+    return [_line_of(name, tree, problem) for problem in problems]
 
 
 class SelfChecking(BaseModel):

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -30,6 +30,8 @@ from schemas.topics import AgentAddress
 
 _AUTHORITY_DAYS = 365 * 25
 """An agent is trusted for ten years and more; its own certificate is short-lived."""
+UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What reading somebody's certificate, or request for one, raises."""
 _BACKDATED = timedelta(minutes=5)
 """A device whose clock is a little behind takes its certificate all the same."""
 
@@ -74,6 +76,10 @@ class Authority:
             ) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != self.certificate.public_key():
             raise AuthorityError(f"{self._key_file} is not the key of {self._certificate_file}; bring both back")
+        if issuer is not None and not issuer.has_issued(self.certificate):
+            raise AuthorityError(
+                f"{self._certificate_file} was not signed by the root beside it; bring both back from the same backup"
+            )
         self._key = key
 
     @property
@@ -99,7 +105,7 @@ class Authority:
             request = x509.load_pem_x509_csr(csr_pem.encode())
             public_key = request.public_key()
             is_signed = request.is_signature_valid
-        except ValueError as error:
+        except UNREADABLE as error:
             raise BadRequestError(f"the request for a certificate cannot be read: {error}") from error
         except InvalidSignature:
             is_signed = False

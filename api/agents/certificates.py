@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg.rows import DictRow
 
 from api.agents import store
-from api.agents.authority import Authority, AuthorityError, BadRequestError, Issued
+from api.agents.authority import UNREADABLE, Authority, AuthorityError, BadRequestError, Issued
 from api.agents.broker_access import BrokerAccessError, Reconciled
 from api.agents.store import Invited
 from api.agents.trust import Trust, unavailable
@@ -60,7 +60,8 @@ async def issue(
 
 
 async def renew(connection: Connection, request: RenewalRequest, trust: Trust, *, now: datetime) -> RenewalAnswer:
-    """The next certificate, for whoever has the key of the one before; the same request is given the same again.
+    """The next certificate, for whoever has the key of the one before; the same request is given the same again, for
+    as long as that is valid.
 
     Raises a 403 problem for what is not proven; to who proves it, 410 for a certificate that is revoked or expired and
     409 for one that has more than half of its time before it; 422 and 503 as in `issue`.
@@ -73,11 +74,12 @@ async def renew(connection: Connection, request: RenewalRequest, trust: Trust, *
         authority = await trust.authority_of(found["organisation"])
         if not authority.has_issued(certificate):
             raise _not_ours()
-        _check_renewable(found)
         digest = csr_digest(request.csr)
+        # First of all: an agent that was off when the answer came asks again when the old one has ended since.
         given = await store.renewed_as(connection, found["id"], digest)
         if given is not None:
             return RenewalAnswer(certificate=given["chain"], not_after=unix_ms(given["not_after"]))
+        _check_renewable(found)
         if found["is_young"]:
             raise ProblemError(
                 HTTPStatus.CONFLICT, "renewal-early", "this certificate is renewed when half of its time is over"
@@ -147,7 +149,8 @@ async def reconcile(connection: Connection, trust: Trust) -> Reconciled:
             done = await trust.the_access().reconcile(wanted, organisations=await store.organisations(connection))
         except BrokerAccessError as error:
             raise unavailable(str(error)) from error
-        await store.note_all_expelled(connection)
+        await store.note_reconciled(connection, wanted)
+    await end_at_broker(connection, trust)
     return done
 
 
@@ -160,7 +163,7 @@ def _proven(request: RenewalRequest) -> x509.Certificate | None:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             return None
         key.verify(signature, renewal_bytes(request.csr), ec.ECDSA(hashes.SHA256()))
-    except (ValueError, binascii.Error, InvalidSignature):
+    except (*UNREADABLE, binascii.Error, InvalidSignature):
         return None
     return certificate
 

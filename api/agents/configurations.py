@@ -157,4 +157,7 @@ def what_became(version: int, said: Mapping[str, Any]) -> tuple[Fate, str | None
         return (Fate.REFUSED, reason) if is_named else (Fate.UNHEARD, None)
     if standing == ConfigurationStanding.LOCAL:
         return Fate.CHANGED_THERE, None
+    if standing == ConfigurationStanding.REFUSED and said.get("running") == version:
+        # What was refused is something else that came since, such as an older one or a forged one.
+        return Fate.APPLIED, reason
     return (Fate(standing), reason) if standing in set(Fate) else (Fate.UNHEARD, None)

@@ -20,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from api.agents.broker_access import HEARS, SAYS, BrokerAccessError, Reconciled, differences
 from api.broker_client import new_client
-from schemas.broker_tls import BrokerTls
+from schemas.broker_tls import BrokerTls, BrokerTlsError
 from schemas.broker_url import BrokerUrl
 from schemas.topics import AgentAddress
 
@@ -114,7 +114,10 @@ class DynamicSecurity:
 
     @contextmanager
     def _conversation(self) -> Iterator[_Conversation]:
-        conversation = _Conversation(self._broker, self._tls)
+        try:
+            conversation = _Conversation(self._broker, self._tls)
+        except BrokerTlsError as error:
+            raise BrokerAccessError(str(error)) from error
         try:
             conversation.begin()
             yield conversation
@@ -123,7 +126,7 @@ class DynamicSecurity:
 
 
 class _Conversation:
-    """One connection: commands in, answers out. Raises BrokerAccessError, BrokerTlsError."""
+    """One connection: commands in, answers out. Raises BrokerAccessError, and BrokerTlsError when it is made."""
 
     def __init__(self, broker: BrokerUrl, tls: BrokerTls) -> None:
         self._broker = broker

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
@@ -54,7 +54,14 @@ WHERE c.serial = %s FOR UPDATE OF c
 """
 _RENEWED_AS: LiteralString = """
 SELECT chain, not_after FROM agent_certificate
-WHERE renews = %(id)s AND csr_digest = %(csr_digest)s AND revoked_at IS NULL
+WHERE renews = %(id)s AND csr_digest = %(csr_digest)s AND revoked_at IS NULL AND not_after > now()
+"""
+# Who renews one of them meanwhile is waited for, so that the statement after this one sees what came of it. In the
+# order in which a renewal holds them.
+_HOLD_ALL: LiteralString = """
+SELECT id FROM agent_certificate
+WHERE organisation_id = %(organisation)s AND site = %(site)s AND agent = %(agent)s AND revoked_at IS NULL
+ORDER BY id FOR UPDATE
 """
 _END_OTHERS: LiteralString = """
 UPDATE agent_certificate SET revoked_at = now(), revoked_by = 'enrolment', because = %(because)s
@@ -84,9 +91,10 @@ SELECT c.id, c.serial, c.agent FROM agent_certificate AS c
 WHERE c.expelled_at IS NULL AND (c.revoked_at IS NOT NULL OR c.not_after <= now()) ORDER BY c.id LIMIT 1000
 """
 _EXPELLED: LiteralString = "UPDATE agent_certificate SET expelled_at = now() WHERE id = %s"
-_ALL_EXPELLED: LiteralString = """
-UPDATE agent_certificate SET expelled_at = now()
-WHERE expelled_at IS NULL AND (revoked_at IS NOT NULL OR not_after <= now())
+# Who has ended since the list was made was let in with it, whatever the broker was told before.
+_RECONCILED: LiteralString = """
+UPDATE agent_certificate SET expelled_at = CASE WHEN serial = ANY(%(let_in)s) THEN NULL ELSE now() END
+WHERE (revoked_at IS NOT NULL OR not_after <= now()) AND (expelled_at IS NULL OR serial = ANY(%(let_in)s))
 """
 _FORGET: LiteralString = """
 UPDATE invitation SET proof_key = NULL
@@ -192,6 +200,7 @@ async def add_enrolled(
     """Use the code up, and end every other certificate of this agent."""
     await connection.execute(_USE, [invitation])
     number = await _add(connection, who, issued, csr_digest=csr_digest, invitation=invitation)
+    await connection.execute(_HOLD_ALL, who.values())
     await connection.execute(_END_OTHERS, who.values(id=number, because="enrolled anew"))
 
 
@@ -237,6 +246,7 @@ async def revoke(connection: Connection, who: Invited, *, author: str, because: 
     """End all certificates and open codes of an agent. How many of the certificates were valid until now."""
     async with connection.transaction():
         await connection.execute(_CLOSE_OPEN, who.values())
+        await connection.execute(_HOLD_ALL, who.values())
         rows = await fetch_all(connection, _REVOKE, who.values(author=author, because=because))
     return sum(row["was_valid"] for row in rows)
 
@@ -257,9 +267,9 @@ async def note_expelled(connection: Connection, certificate: int) -> None:
     await connection.execute(_EXPELLED, [certificate])
 
 
-async def note_all_expelled(connection: Connection) -> None:
-    """The broker was told of all that have ended."""
-    await connection.execute(_ALL_EXPELLED)
+async def note_reconciled(connection: Connection, let_in: Iterable[str]) -> None:
+    """The broker lets in these names and no other; those of them that have ended meanwhile are to be expelled."""
+    await connection.execute(_RECONCILED, {"let_in": [name.rpartition(":")[2] for name in let_in]})
 
 
 async def hold_reconciling(connection: Connection) -> None:

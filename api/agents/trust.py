@@ -45,7 +45,7 @@ class Trust:
     async def authority_of(self, organisation: str) -> Authority:
         """The one that signs the agents of an organisation, below a root that is there. Raises a 503 problem."""
         folder = self._folder()
-        if not (folder / "root" / "certificate.pem").exists():
+        if not _has_root(folder):
             raise unavailable(
                 f"there is no authority in {folder}; `afkobling agent invite` on the server makes one, unless agents "
                 "have certificates of it already: then bring the folder back from a backup"
@@ -60,7 +60,7 @@ class Trust:
         self.the_broker()
         self.the_access()
         folder = self._folder()
-        if not (folder / "root" / "certificate.pem").exists():
+        if not _has_root(folder):
             if await store.has_valid_certificates(connection):
                 raise unavailable(
                     f"the authority in {folder} is gone, while agents have certificates of it; bring the folder back "
@@ -97,6 +97,16 @@ def make_trust(settings: AgentSettings) -> Trust:
 def unavailable(detail: str) -> ProblemError:
     """A 503 problem: what it takes to enrol agents is not there."""
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "agents-unavailable", detail, headers={"Retry-After": "30"})
+
+
+def _has_root(folder: Path) -> bool:
+    try:
+        return (folder / "root" / "certificate.pem").exists()
+    except OSError as error:
+        raise unavailable(
+            f"the authority in {folder} cannot be read ({error.strerror}); use the account that it belongs to, which "
+            "is the API's"
+        ) from error
 
 
 def _open(folder: Path, organisation: str) -> Authority:

@@ -159,8 +159,8 @@ def _show(found: Findings, *, name: str | None, device: str, arguments: argparse
     """For a person, at once; returns what `--json` tells."""
     if not arguments.json:
         print(f"{name} ({device})" if name else device)
-        for judged in found.values:
-            print(f"  {_line(judged)}")
+        for line in _lines(found):
+            print(f"  {line}")
         if found.advice:
             print("  what to try:" if not found.ok else "  note:")
         for advice in found.advice:
@@ -182,6 +182,14 @@ def _show(found: Findings, *, name: str | None, device: str, arguments: argparse
         ],
         "advice": list(found.advice),
     }
+
+
+def _lines(found: Findings) -> list[str]:
+    """A line for each value; one for all where none came, for the same reason."""
+    reasons = {judged.observed.missing for judged in found.values}
+    if len(found.values) > 1 and len(reasons) == 1 and None not in reasons:
+        return [f"no value at all: {reason}" for reason in reasons]
+    return [_line(judged) for judged in found.values]
 
 
 def _line(judged: Judged) -> str:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploy.commands.modbus_line import add_line, lines_of, seconds_of
+from deploy.commands.modbus_line import add_line, lines_of, options_of, seconds_of
 
 if TYPE_CHECKING:
     from edge.commissioning.modbus_scan import FoundDevice, Scan
@@ -96,10 +96,13 @@ def _show(scans: Sequence[Scan]) -> None:
             print("  answers under every id: one device, which does not mind; use any, as in device_id: 1")
         for device in scan.found[:1] if scan.is_indifferent else scan.found:
             shown = [f"{one.profile} ({one.evidence})" for one in device.candidates]
-            what = " or ".join(shown) or "no shipped profile fits; see docs/edge.md for one of your own"
+            what = " or ".join(shown) or "no shipped profile fits; see docs/profiles.md for one of your own"
             print(f"  id {device.device_id:<3}  {what}")
-    if any(scan.found for scan in scans):
-        print("then: afkobling edge probe --profile NAME … --device-id ID")
+    if found := [(scan, device) for scan in scans for device in scan.found]:
+        scan, device = next(((s, d) for s, d in found if d.candidates), found[0])
+        profile = device.candidates[0].profile if device.candidates else "NAME"
+        print(f"then: afkobling edge probe --profile {profile} {options_of(scan.line)} --device-id {device.device_id}")
+        print("and:  afkobling edge init")
         return
     print("nobody answers")
     if strange := [scan for scan in scans if scan.strange]:

@@ -37,12 +37,22 @@ def _status(arguments: argparse.Namespace) -> int:
 
     config = Path(arguments.config)
     configuration = load_configuration(config, environment_with_stack())
-    status = shown(ask(configuration.outbox.path) or _without_agent(configuration, config))
+    status = _with_clock(shown(ask(configuration.outbox.path) or _without_agent(configuration, config)))
     if arguments.json:
         print(json.dumps(status.model_dump(mode="json"), indent=2, ensure_ascii=False))
     else:
         _tell(status, most=None if arguments.all else _MOST_NAMED)
     return 1 if status.problems else 0
+
+
+def _with_clock(status: LocalStatus) -> LocalStatus:
+    """As a hardened service the agent may not ask the kernel who keeps the clock; this command may."""
+    from edge.clock import is_synchronised
+
+    if status.clock.synchronised is not None:
+        return status
+    clock = status.clock.model_copy(update={"synchronised": is_synchronised()})
+    return status.model_copy(update={"clock": clock})
 
 
 def _tell(status: LocalStatus, *, most: int | None) -> None:
@@ -71,10 +81,9 @@ def _tell(status: LocalStatus, *, most: int | None) -> None:
 def _without_agent(configuration: EdgeConfiguration, config: Path) -> LocalStatus:
     from edge.care.files import CareFiles
     from edge.certificate import read_validity
-    from edge.clock import is_synchronised
     from edge.drivers import now_ms
     from edge.errors import EdgeError
-    from edge.local_status import BrokerStatus, ClockStatus, LocalStatus, OutboxStatus
+    from edge.local_status import BrokerStatus, LocalStatus, OutboxStatus
     from edge.outbox_depth import read_depth
 
     at_ms = now_ms()
@@ -102,7 +111,6 @@ def _without_agent(configuration: EdgeConfiguration, config: Path) -> LocalStatu
         agent=str(configuration.address),
         broker=BrokerStatus(address=str(configuration.broker), connected=False),
         outbox=outbox,
-        clock=ClockStatus(synchronised=is_synchronised()),
         certificate_until=None if validity is None else validity.until_ms,
         configuration=CareFiles(config).state().told(),
         problems=problems + ([expiring] if expiring else []),

@@ -57,6 +57,18 @@ def lines_of(arguments: argparse.Namespace, *, try_usual: bool) -> Sequence[Line
     ]
 
 
+def options_of(line: Line) -> str:
+    """What to type for this line; the opposite of `lines_of`."""
+    from edge.drivers.modbus.line import Framing, SerialLine
+
+    if isinstance(line, SerialLine):
+        stop_bits = "" if line.stop_bits == 1 else f" --stop-bits {line.stop_bits}"
+        return f"--serial {line.port} --baud {line.baud} --parity {line.parity}{stop_bits}"
+    port = "" if line.port == 502 else f" --port {line.port}"
+    framing = "" if line.framing is Framing.TCP else f" --framing {line.framing}"
+    return f"--host {line.host}{port}{framing}"
+
+
 def seconds_of(text: str) -> float:
     """A span such as `500ms` or `3s` in seconds, for argparse."""
     from schemas.durations import parse_span_ms

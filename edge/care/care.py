@@ -19,6 +19,7 @@ from edge.care.signature import NotSignedError, verify
 from edge.care.state import Order, digest
 from edge.care.trial import all_have_read, judge, reading_now, why_it_failed
 from edge.configuration import EdgeConfiguration, load_configuration
+from edge.errors import EdgeError
 from edge.last_readings import LastReadings
 from edge.notices import Seldom
 from edge.outbox import Outbox
@@ -85,19 +86,32 @@ class Care:
         Raises EdgeError, ConfigurationError as `load_configuration` does.
         """
         while True:
-            if not self._keeper.note_start():
-                why = "the agent ended again and again while it was on trial; the configuration before is in use again"
-                if self._take_back(why):
-                    continue
+            if not self._may_start():
+                self._try_to_take_back("the agent ended again and again while it was on trial")
             try:
                 return load_configuration(self._path, self._environment)
             except AfkoblingError as error:
-                if not self._take_back(f"the agent cannot begin with it: {error}"):
+                if not self._try_to_take_back(f"the agent cannot begin with it: {error}"):
                     raise
+
+    def _may_start(self) -> bool:
+        try:
+            return self._keeper.note_start()
+        except CareFilesError as error:
+            # Readings come first: a full disk must not keep the agent from its meters.
+            self._put_aside(str(error))
+            return True
 
     def has_fallen(self, error: BaseException) -> bool:
         """The agent came down: whether that was during a trial, which is over now, so that it can begin again."""
-        return self._take_back(f"the agent came down with it: {_words(error)}")
+        return self._try_to_take_back(f"the agent came down with it: {_words(error)}")
+
+    def _try_to_take_back(self, why: str) -> bool:
+        try:
+            return self._take_back(why)
+        except EdgeError as hindrance:
+            self._put_aside(str(hindrance))
+            return False
 
     def begin(
         self, configuration: EdgeConfiguration, offers: Sequence[OfferedMeter], last: LastReadings, outbox: Outbox
@@ -129,7 +143,8 @@ class Care:
             try:
                 if await asyncio.to_thread(self._turn):
                     return
-            except CareFilesError as error:
+            except EdgeError as error:
+                # An edge.yaml that is away for a moment, as while it is edited, is no reason to read no meter.
                 self._put_aside(str(error))
             idle = self._accepted is None and self._keeper.state.trial is None
             with contextlib.suppress(TimeoutError):

@@ -14,7 +14,7 @@ from edge.care.places import changed_branch, foreign_places
 from edge.checking import offered_by
 from edge.configuration import EdgeConfiguration, EdgeSettings, resolve
 from edge.errors import EdgeError, EdgePermanentError
-from schemas.configuration import ConfigurationError, Problem, parse_configuration, with_line
+from schemas.configuration import ConfigurationError, Problem, parse_configuration, with_lines
 from schemas.mapping import MappingError
 from schemas.topics import AgentAddress
 
@@ -68,7 +68,7 @@ def check_sent(
                     "larger one, or send it when the outbox has emptied",
                 )
             )
-        lines = [with_line(text, name=_NAME, problem=problem) for problem in problems]
+        lines = with_lines(text, name=_NAME, problems=problems)
         if lines:
             raise SentRefusedError("\n".join(lines))
         meters, lines = offered_by(sent, text, name=_NAME)
@@ -91,12 +91,12 @@ def check_settings(body: str, address: AgentAddress, *, name: str) -> EdgeSettin
     except ConfigurationError as error:
         raise SentRefusedError(str(error)) from error
     wrong = [
-        with_line(text, name=name, problem=Problem(location=(key,), message=f"this is sent to {address}; correct it"))
+        Problem(location=(key,), message=f"this is sent to {address}; correct it")
         for key, value in whose.items()
         if getattr(settings, key) != value
     ]
     if wrong:
-        raise SentRefusedError("\n".join(wrong))
+        raise SentRefusedError("\n".join(with_lines(text, name=name, problems=wrong)))
     return settings
 
 

@@ -86,21 +86,27 @@ class Keeper:
         self._keep(states.passed(self._state, now_ms=self._now_ms()))
 
     def roll_back(self, reason: str) -> bool:
-        """Put back what was before; False when nothing is on trial, or what was before is gone.
+        """Put back what was before; False when nothing is on trial, or it would undo what somebody did on the spot.
 
         Raises CareFilesError.
         """
         trial = self._state.trial
         if trial is None:
             return False
-        if self._files.digest_of_before() != trial.before.digest:
+        hindrance = None
+        if self.was_changed_by_hand():
+            hindrance = "edge.yaml was changed on the spot meanwhile; restart the agent, which then begins with that"
+        elif self._files.digest_of_before() != trial.before.digest:
+            hindrance = "edge.yaml.before is not what it was"
+        if hindrance is not None:
             log.error(
-                "the configuration on trial cannot be taken back: edge.yaml.before is not what it was",
+                "the configuration on trial cannot be taken back",
                 action="configuration.kept",
                 reason=reason,
+                hindrance=hindrance,
             )
-            gone = "it could not be taken back, as edge.yaml.before is not what it was"
-            self._keep(states.passed(self._state, now_ms=self._now_ms(), reason=f"{reason}; {gone}"))
+            told = f"{reason}; it could not be taken back, as {hindrance}"
+            self._keep(states.passed(self._state, now_ms=self._now_ms(), reason=told))
             return False
         self._keep(states.rolled_back(self._state, reason, now_ms=self._now_ms()))
         self._files.restore()

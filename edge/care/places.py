@@ -19,7 +19,7 @@ from schemas.configuration import Location, Problem
 _FILE_NAMES = {"profile", "mapping"}
 """Settings that are a name of ours or a file of the user's."""
 _PRIVATE = (".", "former-", "identity.json", "key.pem")
-"""What stands beside edge.yaml, by how its name begins, and is the agent's own."""
+"""What stands beside edge.yaml or below, by how its name begins, and is the agent's own."""
 _DEVICE_NAMES = {"port", "chip"}
 """Settings that are a number or a device of the machine."""
 _DEVICE = re.compile(r"/dev/(tty[A-Za-z]+\d*|serial\d+|serial/by-(id|path)/[^/]+|gpiochip\d+)")
@@ -87,7 +87,8 @@ def _why_foreign(path: Path, folder: Path, own: set[Path], private: tuple[str, .
     file = (home / path).resolve()
     if file == home or not file.is_relative_to(home):
         return f"{path} is not below the configuration's folder; what is sent from afar may name files there only"
-    if file in own or file.relative_to(home).parts[0].startswith(private):
+    # The outbox may lie deeper.
+    if file in own or any(part.startswith(private) for part in file.relative_to(home).parts):
         return f"{path} is a file of the agent itself, which no driver reads"
     return None
 

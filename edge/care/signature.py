@@ -42,7 +42,8 @@ def verify(message: Configuration, address: AgentAddress, tls: TlsSettings) -> N
             }
         )
         done = subprocess.run(
-            (sys.executable, "-m", "edge.care.verifying"),
+            # -P: nothing that lies in the working directory is taken for a part of it.
+            (sys.executable, "-P", "-m", "edge.care.verifying"),
             input=asked.encode(),
             capture_output=True,
             timeout=_TAKES_S,

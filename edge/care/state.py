@@ -96,16 +96,22 @@ def refused(state: CareState, version: int, sent: str, reason: str, *, now_ms: i
 
 
 def begun(state: CareState, version: int, sent: str, text: str, *, meters: tuple[str, ...], now_ms: int) -> CareState:
-    """On trial from now on. One that was on trial itself is nothing to go back to: what was before it is."""
+    """On trial from now on. One that was on trial itself is nothing to go back to: what was before it is.
+
+    A later one that was refused while this one waited is what is told still, and keeps its number.
+    """
     before = state.running if state.trial is None else state.trial.before
     meters = meters if state.trial is None else tuple(dict.fromkeys((*state.trial.meters, *meters)))
+    running, trial = Running(version=version, digest=text), Trial(before=before, meters=meters)
+    if version < state.latest:
+        return state.model_copy(update={"running": running, "trial": trial, "undone": None})
     return CareState(
-        running=Running(version=version, digest=text),
+        running=running,
         latest=version,
         sent=sent,
         standing=ConfigurationStanding.ON_TRIAL,
         since_ms=now_ms,
-        trial=Trial(before=before, meters=meters),
+        trial=trial,
     )
 
 

@@ -36,10 +36,22 @@ def judge(
     now_s: float,
     trial_s: float,
 ) -> Judgement:
-    """A meter has three times its cadence, or `trial_s` if that is longer. One that is offered no more is no matter."""
+    """A meter has three times its cadence, or `trial_s` if that is longer. One that is offered no more is no matter.
+
+    One that comes when it likes, and whose pauses are not known, as after a restart, is not missed after `trial_s`.
+    """
     cadences = {offer.meter: offer.cadence_ms for offer in offers}
-    waiting = [m for m in meters if m in cadences and ((heard := last.get(m)) is None or heard.taken_s < began_s)]
-    late = [m for m in waiting if now_s - began_s > max(patience_s(cadences[m], last.get(m)) or 0.0, trial_s)]
+    waiting, late = [], []
+    for meter in meters:
+        heard = last.get(meter)
+        if meter not in cadences or (heard is not None and heard.taken_s >= began_s):
+            continue
+        allowed_s = patience_s(cadences[meter], heard)
+        is_over = now_s - began_s > max(allowed_s or 0.0, trial_s)
+        if allowed_s is not None or not is_over:
+            waiting.append(meter)
+            if is_over:
+                late.append(meter)
     return Judgement(waiting=tuple(waiting), late=tuple(late))
 
 
@@ -76,7 +88,4 @@ def why_it_failed(judgement: Judgement, version: int) -> str:
     """For whoever sent it."""
     names = ", ".join(judgement.late[:_NAMED])
     more = f" and {len(judgement.late) - _NAMED} more" if len(judgement.late) > _NAMED else ""
-    return (
-        f"with version {version} these meters gave nothing in time, and did before: {names}{more}; the configuration "
-        "before is in use again"
-    )
+    return f"with version {version} these meters gave nothing in time, and did before: {names}{more}"

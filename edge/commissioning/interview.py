@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import yaml
 
 from edge.commissioning.catalogue import Entry, catalogue
+from edge.drivers.mbus.line import BAUDS as MBUS_BAUDS
+from edge.drivers.modbus.line import BAUDS as MODBUS_BAUDS
 from edge.drivers.profile import Protocol
 from schemas.broker_url import parse_broker_url
 from schemas.topics import KEY_PATTERN
@@ -96,13 +98,20 @@ class Interview:
     def _network(self, protocol: Protocol) -> dict[str, Any]:
         host = self._until("Its address on the network, or its gateway's (192.168.1.20)", _host)
         if protocol is Protocol.MODBUS:
-            return {"host": host, "port": self._number("Port [502]", 1, 65_535, otherwise=502)}
+            settings: dict[str, Any] = {"host": host, "port": self._number("Port [502]", 1, 65_535, otherwise=502)}
+            passed_on = self._number(
+                "Does it speak Modbus TCP (1), or pass on RTU as it is, as plain serial servers do (2)? [1]",
+                1,
+                2,
+                otherwise=1,
+            )
+            return settings | ({"framing": "rtu"} if passed_on == 2 else {})
         return {"host": host, "port": self._number("Port of the gateway, see its set-up (10001)", 1, 65_535)}
 
     def _serial(self, protocol: Protocol) -> dict[str, Any]:
         usual = 9_600 if protocol is Protocol.MODBUS else 2_400
         port = self._until("Serial port (/dev/ttyUSB0)", _serial_port)
-        baud = self._number(f"Baud [{usual}]", 300, 115_200, otherwise=usual)
+        baud = self._until(f"Baud [{usual}]", lambda answer: _baud(answer or str(usual), protocol))
         parity = _PARITIES[self._choice("Parity?", _PARITIES)]
         return {"serial": {"port": port, "baud": baud, "parity": parity}}
 
@@ -222,6 +231,13 @@ def _host(answer: str) -> str:
 def _broker(answer: str) -> str:
     parse_broker_url(answer)
     return answer
+
+
+def _baud(answer: str, protocol: Protocol) -> int:
+    known = MODBUS_BAUDS if protocol is Protocol.MODBUS else MBUS_BAUDS
+    if not answer.isdecimal() or int(answer) not in known:
+        raise ValueError(f"one of {', '.join(map(str, known))}, please")
+    return int(answer)
 
 
 def _serial_port(answer: str) -> str:

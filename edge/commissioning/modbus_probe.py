@@ -109,10 +109,11 @@ def _about_silence(error: DeviceAwayError, target: ModbusTarget) -> list[str]:
         ]
     other = Framing.TCP if target.line.framing is Framing.RTU else Framing.RTU
     if isinstance(error, NonsenseError):
-        return [*advice, f"set `framing: {other}`: some gateways pass on RTU as it is, others speak Modbus TCP"]
+        said = f"set `framing: {other}` (`--framing {other}`)"
+        return [*advice, f"{said}: some gateways pass on RTU as it is, others speak Modbus TCP"]
     return [
         *advice,
         f"is {target.device_id} its id (the unit id behind a gateway)? {scan}",
-        f"behind a gateway that passes on RTU as it is, set `framing: rtu` (now: {target.line.framing})",
+        f"is there a gateway that speaks the other framing? Set `framing: {other}` (`--framing {other}`)",
         "does the device serve only one connection, and has another program that one?",
     ]

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from edge.commissioning.observed import Observed
 from edge.commissioning.plausibility import is_possible, speaks_for_itself
 from edge.drivers.modbus.bus import Bus, Refusal
-from edge.drivers.modbus.client import ModbusDevice, refusal_text
+from edge.drivers.modbus.client import GATEWAY_REFUSALS, ModbusDevice, refusal_text
 from edge.drivers.modbus.profile import ModbusProfile, ModbusQuantity, register_of
 from edge.drivers.modbus.registers import Block, Register, RegisterType, decode, plan_blocks
-
-_GATEWAY = {10, 11}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,7 +23,7 @@ class Snapshot:
 
     def gateway_says(self) -> Refusal | None:
         """What a gateway says that cannot reach the device."""
-        return next((refusal for refusal in self.refused.values() if refusal.code in _GATEWAY), None)
+        return next((refusal for refusal in self.refused.values() if refusal.code in GATEWAY_REFUSALS), None)
 
 
 def registers_of(profile: ModbusProfile) -> list[Register]:
@@ -66,7 +64,7 @@ class ProfileReader:
     async def _read_block(self, device: ModbusDevice, block: Block, snapshot: Snapshot) -> None:
         words = await device.read(block.function, address=block.address, count=block.count)
         if isinstance(words, Refusal):
-            if len(block.registers) > 1 and words.code not in _GATEWAY:
+            if len(block.registers) > 1 and words.code not in GATEWAY_REFUSALS:
                 for register in block.registers:
                     single = plan_blocks([register], gap=0, max_registers=125)
                     await self._read_block(device, single[0], snapshot)

@@ -11,14 +11,12 @@ from edge.commissioning.modbus_mistakes import other_profiles
 from edge.commissioning.modbus_reading import ProfileReader
 from edge.drivers import now_ms
 from edge.drivers.modbus.bus import Bus, DeviceAwayError, LineDownError, NonsenseError, Refusal, Request, join
-from edge.drivers.modbus.client import refusal_text
+from edge.drivers.modbus.client import GATEWAY_REFUSALS, refusal_text
 from edge.drivers.modbus.line import Line, Parity, SerialLine
 from edge.drivers.modbus.profile import ModbusProfile, load_modbus_profile
 from edge.drivers.modbus.registers import Function
 from edge.drivers.profile import Protocol, shipped_profiles
 
-_GATEWAY = {10, 11}
-"""Refusals that a gateway gives in place of a device that is not there."""
 USUAL_TERMS: Sequence[tuple[int, Parity]] = (
     (9600, Parity.NONE),
     (19200, Parity.EVEN),
@@ -134,7 +132,7 @@ async def _ask(bus: Bus, device_id: int, timeout_s: float) -> FoundDevice | None
     request = Request(device_id=device_id, function=Function.HOLDING, address=0, count=1)
     answer = await bus.ask(request, timeout_s=timeout_s)
     if isinstance(answer, Refusal):
-        if answer.code in _GATEWAY:
+        if answer.code in GATEWAY_REFUSALS:
             return None
         return FoundDevice(device_id=device_id, answer=refusal_text(answer), candidates=())
     return FoundDevice(device_id=device_id, answer="values", candidates=())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from enum import StrEnum
 
@@ -74,17 +73,20 @@ class Line:
         self._tasks.add(task)
         self._open.add(writer)
         beyond: asyncio.StreamWriter | None = None
-        with contextlib.suppress(OSError, asyncio.CancelledError):
+        try:
             answers, beyond = await asyncio.open_connection(self._host, self._to_port)
             async with asyncio.TaskGroup() as group:
                 back = group.create_task(self._carry(answers, writer, noisy=True))
                 await self._carry(reader, beyond, noisy=False)
                 back.cancel()
-        for end in (writer, beyond):
-            if end is not None:
-                end.transport.abort()
-        self._open.discard(writer)
-        self._tasks.discard(task)
+        except* (OSError, asyncio.CancelledError):
+            pass  # either end went away, or the cable was cut
+        finally:
+            for end in (writer, beyond):
+                if end is not None:
+                    end.transport.abort()
+            self._open.discard(writer)
+            self._tasks.discard(task)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, noisy: bool) -> None:
         while data := await reader.read(_CHUNK):

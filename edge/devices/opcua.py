@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -14,10 +15,11 @@ from typing import Any, ClassVar
 from asyncua import ua
 from asyncua.common.node import Node
 from asyncua.crypto.permission_rules import User, UserRole
-from asyncua.server.address_space import NodeData
+from asyncua.server.address_space import AttributeValue, NodeData
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
+from asyncua.ua.attribute_ids import AttributeIds
 
 from edge.devices.line import Line, State
 
@@ -134,7 +136,7 @@ class _Standard(MutableMapping[ua.NodeId, NodeData]):
 
     def __getitem__(self, key: ua.NodeId) -> NodeData:
         if key not in self._own:
-            self._own[key] = deepcopy(self._built[key])
+            self._own[key] = _copied(self._built[key])
         return self._own[key]
 
     def __setitem__(self, key: ua.NodeId, value: NodeData) -> None:
@@ -153,11 +155,27 @@ class _Standard(MutableMapping[ua.NodeId, NodeData]):
         return len({**self._built, **self._own})
 
 
+def _copied(node: NodeData) -> NodeData:
+    """What a server changes in place is its own; the rest, whole type trees of it, is shared and only ever replaced."""
+    copy = NodeData(node.nodeid)
+    copy.references = list(node.references)
+    copy.call = node.call
+    for which, attribute in node.attributes.items():
+        assert attribute.value is not None  # noqa: S101 - those that are computed come when a server starts
+        value = deepcopy(attribute.value) if which == AttributeIds.Value else attribute.value
+        copy.attributes[which] = AttributeValue(value)
+    return copy
+
+
 class _InternalServer(InternalServer):
     async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
         built = _Standard._built  # noqa: SLF001
         if not built:
-            await super().load_standard_address_space(shelf_file)
+            gc.disable()  # there is no garbage among the 100,000 objects that it makes
+            try:
+                await super().load_standard_address_space(shelf_file)
+            finally:
+                gc.enable()
             built.update(self.aspace._nodes)  # noqa: SLF001 - asyncua's own way to keep it (a shelf) is slower still
         self.aspace._nodes = _Standard()  # type: ignore[assignment]  # noqa: SLF001
 

@@ -45,10 +45,10 @@ class _StayHere(urllib.request.HTTPRedirectHandler):
 def ask(server: str, path: str, body: BaseModel, answer: type[Answer]) -> Answer:
     """What the server answers. Raises RefusedError, ServerAwayError."""
     url = f"{server}{path}"
-    request = urllib.request.Request(  # noqa: S310 - a code's server is http or https
-        url, data=body.model_dump_json().encode(), headers={"Content-Type": "application/json"}, method="POST"
-    )
     try:
+        request = urllib.request.Request(  # noqa: S310 - a code's server is http or https
+            url, data=body.model_dump_json().encode(), headers={"Content-Type": "application/json"}, method="POST"
+        )
         with urllib.request.build_opener(_StayHere).open(request, timeout=_TIMEOUT_S) as response:
             return answer.model_validate_json(response.read(_MOST_BYTES))
     except urllib.error.HTTPError as error:
@@ -58,6 +58,11 @@ def ask(server: str, path: str, body: BaseModel, answer: type[Answer]) -> Answer
         raise RefusedError(f"what answers at {url} is not Afkobling; check the address, and proxies") from error
     except (OSError, http.client.HTTPException) as error:
         raise ServerAwayError(f"{server} cannot be reached ({_reason(error)}); {_remedy(error)}") from error
+    except ValueError as error:
+        raise RefusedError(
+            f"{server} is no address that can be asked ({error}); have a code made with the right one (`afkobling "
+            "agent invite --server`)"
+        ) from error
 
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> RefusedError | ServerAwayError:

@@ -67,15 +67,15 @@ def enrol(code_text: str, folder: Path, *, now: datetime) -> Enrolment:
         # On disk before the server hears of it: an answer that gets lost is asked for again.
         begun = _begin(folder, code)
         enrolled = _ask(code, begun)
-        issued_at = check_chain(enrolled.certificate, enrolled.authority, begun.key, enrolled.address, now=now)
+        term = check_chain(enrolled.certificate, enrolled.authority, begun.key, enrolled.address, now=now)
         identity = AgentIdentity(
             organisation=enrolled.organisation,
             site=enrolled.site,
             agent=enrolled.agent,
             server=code.server,
             broker=enrolled.broker,
-            issued_at=round(issued_at.timestamp() * 1000),
-            not_after=enrolled.not_after,
+            issued_at=round(term.issued_at.timestamp() * 1000),
+            not_after=round(term.until.timestamp() * 1000),
         )
         aside = keep_aside(folder, stamp=f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
         install(

@@ -72,16 +72,15 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises IdentityError when one cannot write there.
     """
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        own(folder / _LOCK)
+    with contextlib.ExitStack() as ends:
+        with _writing(folder):
+            ends.enter_context(as_owner(next(one for one in (folder, *folder.parents) if one.is_dir())))
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        ends.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
         _finish(folder)
         yield
-    finally:
-        os.close(lock)
 
 
 def finish(folder: Path) -> None:
@@ -112,7 +111,6 @@ def install(folder: Path, texts: Mapping[str, str]) -> None:
     with _writing(folder):
         shutil.rmtree(coming, ignore_errors=True)
         coming.mkdir(mode=0o700)
-        own(coming)
         for name, text in texts.items():
             write_private(coming / name, text)
         _sync_folder(coming)
@@ -130,29 +128,48 @@ def keep_aside(folder: Path, *, stamp: str) -> Path | None:
     aside = folder / f"former-{stamp}"
     with _writing(folder):
         aside.mkdir(mode=0o700, exist_ok=True)
-        own(aside)
         for file in there:
-            write_private(aside / file.name, file.read_text(encoding="utf-8"))
+            # As it is: one that is damaged is a reason to enrol anew.
+            write_whole(aside / file.name, file.read_bytes(), mode=0o600)
     return aside
 
 
 def write_private(file: Path, text: str) -> None:
     """Whole or not at all, for its user only. Raises OSError."""
+    write_whole(file, text.encode(), mode=0o600)
+
+
+def write_whole(file: Path, data: bytes, *, mode: int) -> None:
+    """On disk whole when this returns, or not at all, and never readable by more than `mode` says. Raises OSError."""
     beside = file.with_name(f".{file.name}-new")
     beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as sink:
-        sink.write(text)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as sink:
+        os.fchmod(sink.fileno(), mode)
+        sink.write(data)
         sink.flush()
         os.fsync(sink.fileno())
-    own(beside)
     beside.replace(file)
+    _sync_folder(file.parent)
 
 
-def own(path: Path) -> None:
-    """What root writes belongs to whom the folder belongs to, so that the agent can read it."""
-    if os.geteuid() == 0:
-        folder = path.parent.stat()
-        os.chown(path, folder.st_uid, folder.st_gid)
+@contextlib.contextmanager
+def as_owner(folder: Path) -> Iterator[None]:
+    """Root becomes whom the folder belongs to: the files are the agent's, and a link that its account has put there
+    leads nowhere that the account may not go itself. The whole process does: this is for commands. For anybody else,
+    nothing. Raises OSError.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    owner, group, groups = folder.stat(), os.getegid(), os.getgroups()
+    with contextlib.ExitStack() as back:
+        back.callback(os.setgroups, groups)
+        os.setgroups([])
+        back.callback(os.setegid, group)
+        os.setegid(owner.st_gid)
+        back.callback(os.seteuid, 0)
+        os.seteuid(owner.st_uid)
+        yield
 
 
 @contextlib.contextmanager

@@ -35,6 +35,14 @@ class Request:
     csr: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """When a certificate was issued, by the server's clock, and until when it is valid, as the authority signed it."""
+
+    issued_at: datetime
+    until: datetime
+
+
 def make_request() -> Request:
     """A key of the curve P-256 and a request that says nothing of the agent: the code, or the key before, does."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -52,8 +60,8 @@ def sign_renewal(key_pem: str, csr: str) -> str:
     return base64.b64encode(_key(key_pem).sign(renewal_bytes(csr), ec.ECDSA(hashes.SHA256()))).decode()
 
 
-def check_chain(chain_pem: str, root_pem: str, key_pem: str, address: AgentAddress, *, now: datetime) -> datetime:
-    """When the certificate was issued, by the server's clock.
+def check_chain(chain_pem: str, root_pem: str, key_pem: str, address: AgentAddress, *, now: datetime) -> Term:
+    """From when to when the certificate is valid.
 
     It must be for this key and this agent, signed by an authority that the root signed. Raises BadCertificateError, and
     WrongClockError for a certificate that is all right but for the clock.
@@ -82,7 +90,7 @@ def check_chain(chain_pem: str, root_pem: str, key_pem: str, address: AgentAddre
             f"{_minute(own.not_valid_before_utc + _BACKDATED)}; set the clock (`timedatectl`), and give the same "
             "command again: the code stays good for this device until it expires"
         )
-    return own.not_valid_before_utc + _BACKDATED
+    return Term(issued_at=own.not_valid_before_utc + _BACKDATED, until=own.not_valid_after_utc)
 
 
 def _key(pem: str) -> ec.EllipticCurvePrivateKey:

@@ -51,10 +51,10 @@ def renew(folder: Path, *, now: datetime) -> AgentIdentity:
         begun = _begin(folder, certificate)
         request = RenewalRequest(certificate=certificate, csr=begun.csr, signature=sign_renewal(key, begun.csr))
         answer = ask(identity.server, "/v1/renewals", request, RenewalAnswer)
-        issued_at = check_chain(answer.certificate, root, begun.key, identity.address, now=now)
-        renewed = identity.model_copy(
-            update={"issued_at": round(issued_at.timestamp() * 1000), "not_after": answer.not_after}
-        )
+        # Nothing else in the answer is signed: what it says of its time is not asked.
+        term = check_chain(answer.certificate, root, begun.key, identity.address, now=now)
+        issued_at, not_after = (round(at.timestamp() * 1000) for at in (term.issued_at, term.until))
+        renewed = identity.model_copy(update={"issued_at": issued_at, "not_after": not_after})
         texts = {KEY: begun.key, CERTIFICATE: answer.certificate, IDENTITY: renewed.model_dump_json(indent=2) + "\n"}
         install(folder, texts)
         (folder / _BEGUN).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from edge.enrolment.identity import AUTHORITY, CERTIFICATE, KEY, AgentIdentity, own
+from edge.enrolment.identity import AUTHORITY, CERTIFICATE, KEY, AgentIdentity, as_owner, write_whole
 
 _HEAD = """\
 # What this agent is and reads. Written by `afkobling edge enrol`; docs/edge.md tells all that may stand here.
@@ -51,8 +51,14 @@ def wanted(identity: AgentIdentity, folder: Path, config: Path) -> dict[str, Any
 
 def write_configuration(config: Path, values: Mapping[str, Any]) -> Written:
     """Make the file say this. What it cannot do without disturbing more it leaves to a person. Raises OSError."""
+    with as_owner(config.absolute().parent):
+        return _write_configuration(config, values)
+
+
+def _write_configuration(config: Path, values: Mapping[str, Any]) -> Written:
     if not config.exists():
-        _write(config, _HEAD + "".join(f"{_line(name, value)}\n" for name, value in values.items()) + _TAIL)
+        text = _HEAD + "".join(f"{_line(name, value)}\n" for name, value in values.items()) + _TAIL
+        write_whole(config, text.encode(), mode=0o644)
         return Written(changed=tuple(values))
     text = config.read_text(encoding="utf-8")
     before = _parsed(text)
@@ -64,8 +70,10 @@ def write_configuration(config: Path, values: Mapping[str, Any]) -> Written:
         after = _with(after, name, values[name])
     if before is None or _parsed(after) != {**before, **values}:
         return Written(changed=(), to_write=tuple(_line(name, values[name]) for name in changed))
-    _write(config.with_name(f"{config.name}.before-enrolment"), text)
-    _write(config, after)
+    # Passwords may stand in it.
+    mode = config.stat().st_mode & 0o777
+    write_whole(config.with_name(f"{config.name}.before-enrolment"), text.encode(), mode=mode)
+    write_whole(config, after.encode(), mode=mode)
     return Written(changed=changed)
 
 
@@ -94,12 +102,3 @@ def _parsed(text: str) -> dict[str, Any] | None:
     except yaml.YAMLError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _write(file: Path, text: str) -> None:
-    beside = file.with_name(f".{file.name}-new")
-    beside.write_text(text, encoding="utf-8")
-    if file.exists():
-        beside.chmod(file.stat().st_mode & 0o777)
-    own(beside)
-    beside.replace(file)

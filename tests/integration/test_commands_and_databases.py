@@ -31,6 +31,7 @@ MORE: dict[Words, list[str]] = {
     ("factors", "import"): ["--shipped"],
     ("decoupling",): PERIODS,
     ("decompose",): PERIODS,
+    ("agent", "invite"): ["--server", "http://127.0.0.1:8000"],
     ("quarantine", "drop"): ["--agent", "cabinet"],
     ("quarantine", "reopen"): ["--agent", "cabinet"],
 }

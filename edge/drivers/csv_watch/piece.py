@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as Mapped
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import BinaryIO
 from edge.drivers.csv_watch.files import Listed, print_of, recognise
 from edge.drivers.csv_watch.state import FileState
 from edge.measurement_files import csv_rows, delimiter_of, is_parquet, mapping_for, read_measurements
-from edge.measurements import Measurements, Report, convert
+from edge.measurements import Measurements, Report, Row, convert
 from edge.readings import Reading
 from schemas.mapping import Label, Mapping, MappingError
 
 PIECE_BYTES = 500_000
 """At most so much is read at once: some ten thousand readings."""
 _LONGEST_LINE = 100_000
+_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +129,33 @@ def _convert(
         text = data.decode(mapping.encoding, errors="replace" if how.only_lines else "strict")
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter, strict=True), [])]
         mapping_for(path, names, mapping)
-        return convert(names, csv_rows(io.StringIO(text, newline=""), delimiter, above=above), mapping, before=before)
+        rows: Iterable[Row] = csv_rows(io.StringIO(text, newline=""), delimiter, above=above)
+        if how.only_lines:
+            rows = _rows_of_lines(text, rows, delimiter, above=above)
+        return convert(names, rows, mapping, before=before)
     except UnicodeDecodeError as error:
         raise MappingError(
             f"{path} is not {mapping.encoding} text: {error}; save it as UTF-8, or name its encoding in the mapping"
         ) from error
     except csv.Error as error:
         raise MappingError(f"{path} is not a CSV file: below line {above}: {error}") from error
+
+
+def _rows_of_lines(text: str, rows: Iterable[Row], delimiter: str, *, above: int) -> Sequence[Row]:
+    """`rows`; where a quote does not close, as after a loss of power, each line by itself: that one costs its own."""
+    try:
+        return list(rows)
+    except csv.Error:
+        lines = enumerate(io.StringIO(text, newline=""))
+        return [row for i, line in lines for row in _row_of_line(line, delimiter, above=above + i)]
+
+
+def _row_of_line(line: str, delimiter: str, *, above: int) -> Iterator[Row]:
+    try:
+        yield from csv_rows([line], delimiter, above=above)
+    except csv.Error:
+        # One cell that is no time: it is left out, and said.
+        yield above + 1, [line.strip()[:_SHOWN]]
 
 
 def _last_instants(found: Measurements, *, but_for_the_latest: bool) -> dict[str, int]:

@@ -22,8 +22,8 @@ _NUMBERS: dict[DecimalSign, re.Pattern[str]] = {
 }
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
-_EARLIEST_MS = 946_684_800_000
-"""2000-01-01: a clock that nobody has set counts from its start, or from 1970."""
+_EARLIEST_MS = 1_577_836_800_000
+"""2020-01-01: a clock that nobody has set counts from 1970, 2000 or the day that its program was built."""
 _LATEST_MS = 4_102_444_800_000
 """2100-01-01."""
 _JUST_NOW_MS = 1_800_000

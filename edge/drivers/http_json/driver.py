@@ -140,7 +140,7 @@ class HttpJsonDriver:
             user=settings.user,
             password=settings.password.read(folder) if settings.password else None,
             login=settings.login,
-            context=settings.tls.context(folder) if self._url.startswith("https:") else None,
+            context=settings.tls.context(folder) if urlsplit(self._url).scheme == "https" else None,
             timeout_s=settings.timeout / 1000,
             largest_bytes=settings.max_size,
         )

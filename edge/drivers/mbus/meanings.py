@@ -68,6 +68,8 @@ _SECOND: dict[int, tuple[int, Measure, str, int]] = {
 }
 FIRST_EXTENSION, SECOND_EXTENSION = 0xFB, 0xFD
 PLAIN_TEXT = 0x7C
+SECOND_TABLE, MAKERS_OWN = 0x7C, 0x7F
+"""VIFE behind which the next one is of a table of its own (0x01 to 0x03: of that phase), and all others the maker's."""
 _TABLES = {FIRST_EXTENSION: _FIRST, SECOND_EXTENSION: _SECOND}
 
 

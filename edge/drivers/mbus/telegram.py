@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 
 from edge.drivers.mbus.frames import APPLICATION_ERROR, Frame
 from edge.drivers.mbus.meanings import (
     FIRST_EXTENSION,
+    MAKERS_OWN,
     PLAIN_TEXT,
     SECOND_EXTENSION,
+    SECOND_TABLE,
     Meaning,
     Measure,
     correction_of,
@@ -193,11 +196,14 @@ def _record(dif: int, data: _Bytes) -> Record:
     exponent = meaning.exponent
     others: list[int] = []
     failed = False
-    for i, code in enumerate(vife):
-        if code & 0x7F == 0x7F:
-            # What follows is the maker's own.
-            others += vife[i:]
+    codes = iter(vife)
+    for code in codes:
+        if code & 0x7F == MAKERS_OWN:
+            others += [code, *codes]
             break
+        if code & 0x7F == SECOND_TABLE:
+            others += [code, *islice(codes, 1)]
+            continue
         correction = correction_of(code)
         exponent += correction or 0
         failed |= is_record_error(code)

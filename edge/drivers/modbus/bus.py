@@ -8,7 +8,7 @@ import logging
 import socket
 import termios
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
@@ -57,8 +57,26 @@ class LineDownError(DeviceAwayError):
     """No connection: nobody on this line can be reached."""
 
 
+class UnansweredError(DeviceAwayError):
+    """Silence that is about this question, as far as one can tell: another may be answered."""
+
+
 class NonsenseError(DeviceAwayError):
     """Something came, and it was not an answer to what was asked."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """Whether one device of a line may still answer an earlier question, known to all who ask it.
+
+    `turn`: one reads at a time. `counts`: the numbers of registers that it is asked for. `silences`: how often in a row
+    it said nothing to the question that would have shown that it is in step.
+    """
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    counts: set[int] = field(default_factory=set)
+    doubtful: bool = False
+    silences: int = 0
 
 
 class Bus:
@@ -80,6 +98,7 @@ class Bus:
         self._heard = b""
         self._waiting: asyncio.Timeout | None = None
         self._quiet_from = 0.0
+        self._standings: dict[int, Standing] = {}
 
     async def ask(self, request: Request, *, timeout_s: float) -> Answer:
         """What the device answers, within `timeout_s` from when its turn comes. Raises DeviceAwayError."""
@@ -101,6 +120,10 @@ class Bus:
                 self._quiet_from = asyncio.get_running_loop().time()
             return answer
 
+    def standing(self, device_id: int) -> Standing:
+        """That of one device. It outlives those who asked: what they did not wait for may yet be answered."""
+        return self._standings.setdefault(device_id, Standing())
+
     def let_go(self) -> None:
         """Close the connection; the next request makes another. Safe twice."""
         if self._client is not None:
@@ -112,7 +135,6 @@ class Bus:
         self._users -= 1
         if self._users <= 0:
             self.let_go()
-            _buses().pop(self.line, None)
 
     async def _connect(self, timeout_s: float) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
         self.let_go()

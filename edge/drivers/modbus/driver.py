@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import structlog
@@ -11,8 +12,8 @@ from pydantic import Field, model_validator
 
 from edge.backoff import Backoff
 from edge.drivers import DriverContext, DriverSettings
-from edge.drivers.modbus.bus import Bus, DeviceAwayError, Refusal, join
-from edge.drivers.modbus.client import ModbusDevice, refusal_text
+from edge.drivers.modbus.bus import Answer, Bus, DeviceAwayError, Refusal, UnansweredError, join
+from edge.drivers.modbus.client import PASSING_REFUSALS, ModbusDevice, refusal_text
 from edge.drivers.modbus.line import Framing, Line, SerialLine, SerialSettings, TcpLine
 from edge.drivers.modbus.profile import load_modbus_profile, register_of
 from edge.drivers.modbus.registers import Block, decode_block, plan_blocks
@@ -66,6 +67,35 @@ class ModbusSettings(DriverSettings):
         return {str(self.line): self.line.terms}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Poll:
+    """What one round over the registers brought, and why it ended early."""
+
+    found: list[Reading]
+    away: DeviceAwayError | None
+
+
+class _Pace:
+    """Tells a read that is late once from a line that is too slow for what is asked of it."""
+
+    def __init__(self, *, every_ms: int) -> None:
+        self._every_ms = every_ms
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Nothing is known of the reads before."""
+        self._last_ms: int | None = None
+        self._late = 0
+
+    def is_lost(self, due_ms: int) -> bool:
+        """Whether reads have been skipped several times in a row."""
+        # (The first read is at once, so that the second may come early.)
+        skipped = self._last_ms is not None and due_ms - self._last_ms > self._every_ms
+        self._late = self._late + 1 if skipped else 0
+        self._last_ms = due_ms
+        return self._late >= 5
+
+
 class ModbusDriver:
     """Polls one device at a steady pace, over a bus that it shares with the others on its line."""
 
@@ -87,7 +117,7 @@ class ModbusDriver:
             max_registers=profile.max_registers,
         )
         self._bus: Bus | None = None
-        self._poll: asyncio.Task[list[Reading]] | None = None
+        self._poll: asyncio.Task[_Poll] | None = None
         self._stop = asyncio.Event()
         self._seldom = Seldom(every_s=3600)
         self._log = log.bind(driver=settings.name, device=f"{settings.line}/{settings.device_id}")
@@ -103,7 +133,7 @@ class ModbusDriver:
         self._bus = self._bus or join(self._settings.line)
 
     async def readings(self) -> AsyncIterator[Taken]:
-        """One `Taken` a poll; none for a poll that brought no value."""
+        """One `Taken` a poll, also of what came before the device fell silent; none where no value came."""
         if self._bus is None:
             return
         device = ModbusDevice(
@@ -113,13 +143,20 @@ class ModbusDriver:
             counts={block.count for block in self._blocks},
         )
         backoff = Backoff(initial_s=1, cap_s=self._settings.longest_wait / 1000)
-        async for _ in ticks(every_ms=self._settings.every, now_ms=self._context.now_ms, stop=self._stop):
-            while (found := await self._try_poll(device)) is None:
+        pace = _Pace(every_ms=self._settings.every)
+        async for due_ms in ticks(every_ms=self._settings.every, now_ms=self._context.now_ms, stop=self._stop):
+            if pace.is_lost(due_ms):
+                self._note_pace()
+            while True:
+                poll = await self._try_poll(device)
+                if poll.found:
+                    yield Taken(readings=poll.found)
+                if poll.away is None:
+                    break
+                pace.begin_again()
                 if await sleep_unless(self._stop, backoff.next_s()):
                     return
             backoff.reset()
-            if found:
-                yield Taken(readings=found)
 
     async def stop(self) -> None:
         self._stop.set()
@@ -129,8 +166,8 @@ class ModbusDriver:
             self._bus.leave()
             self._bus = None
 
-    async def _try_poll(self, device: ModbusDevice) -> list[Reading] | None:
-        """What could be read; None when the device is away, which is counted and said, or when it is to stop."""
+    async def _try_poll(self, device: ModbusDevice) -> _Poll:
+        """What could be read. That the device is away is counted and said, unless it is to stop."""
         # A task of its own: the bus belongs to others too, so that `stop` ends the wait and not the connection.
         self._poll = asyncio.create_task(self._read_all(device))
         try:
@@ -138,24 +175,36 @@ class ModbusDriver:
         finally:
             self._poll.cancel()
         if self._poll.cancelled():
-            return None
-        try:
-            found = self._poll.result()
-        except DeviceAwayError as error:
-            if not self._stop.is_set():
-                self._context.count_failure()
-                if self._seldom.due("away"):
-                    self._log.warning("the meter is away; it is tried again", action="driver.away", reason=str(error))
-            return None
-        if self._seldom.forget("away"):
-            self._log.info("the meter is back", action="driver.back")
-        return found
+            return _Poll(found=[], away=DeviceAwayError("told to stop"))
+        poll = self._poll.result()
+        if poll.away is None:
+            if self._seldom.forget("away"):
+                self._log.info("the meter is back", action="driver.back")
+        elif not self._stop.is_set():
+            self._context.count_failure()
+            if self._seldom.due("away"):
+                self._log.warning(
+                    "the meter does not answer for all of its registers; it is tried again"
+                    if poll.found
+                    else "the meter is away; it is tried again",
+                    action="driver.away",
+                    reason=str(poll.away),
+                )
+        return poll
 
-    async def _read_all(self, device: ModbusDevice) -> list[Reading]:
-        """Raises DeviceAwayError."""
+    async def _read_all(self, device: ModbusDevice) -> _Poll:
         found: list[Reading] = []
-        for block in self._blocks:
-            words = await device.read(block.function, address=block.address, count=block.count)
+        answered = False
+        for block in list(self._blocks):
+            try:
+                words = await _read(device, block)
+            except DeviceAwayError as error:
+                if answered or isinstance(error, UnansweredError):
+                    # From now on it comes last, and hides no others.
+                    self._blocks.remove(block)
+                    self._blocks.append(block)
+                return _Poll(found=found, away=error)
+            answered = True
             if isinstance(words, Refusal):
                 self._note_refusal(block, words)
                 continue
@@ -165,7 +214,15 @@ class ModbusDriver:
                 Reading(meter=meter, at_ms=at_ms, value=value, unit=self._quantities[meter].unit)
                 for meter, value in decode_block(block, words).items()
             ]
-        return found
+        return _Poll(found=found, away=None)
+
+    def _note_pace(self) -> None:
+        if self._seldom.due("pace"):
+            self._log.warning(
+                "reads come later than `every` says; give it a longer `every`, or the line fewer devices",
+                action="driver.slow",
+                every_ms=self._settings.every,
+            )
 
     def _note_refusal(self, block: Block, refusal: Refusal) -> None:
         self._context.count_failure()
@@ -177,3 +234,11 @@ class ModbusDriver:
                 meters=[register.key for register in block.registers],
                 reason=refusal_text(refusal),
             )
+
+
+async def _read(device: ModbusDevice, block: Block) -> Answer:
+    """Raises DeviceAwayError, also where the device says that it cannot answer just now."""
+    words = await device.read(block.function, address=block.address, count=block.count)
+    if isinstance(words, Refusal) and words.code in PASSING_REFUSALS:
+        raise DeviceAwayError(refusal_text(words))
+    return words

@@ -24,6 +24,12 @@ class ModbusPlace(BaseModel):
     function: Function | None = None
     word_order: WordOrder | None = None
 
+    @model_validator(mode="after")
+    def _lies_within(self) -> Self:
+        if self.address + self.type.words > 65_536:
+            raise ValueError(f"a {self.type} at address {self.address} would end behind the last register, 65535")
+        return self
+
 
 class ModbusQuantity(Quantity, ModbusPlace):
     """A value in registers."""

@@ -149,7 +149,8 @@ def decode(register: Register, words: Sequence[int]) -> float | None:
     ordered = words if register.word_order is WordOrder.HIGH_FIRST else register.word_order.arrange(words)
     (raw,) = struct.unpack(register.type.layout, struct.pack(f">{len(ordered)}H", *ordered))
     if isinstance(raw, float):
-        return raw * float(register.scale) if math.isfinite(raw) else None
+        value = raw * float(register.scale)
+        return value if math.isfinite(value) else None
     return float(raw * register.scale)
 
 

@@ -67,11 +67,15 @@ class OpcUaDriver:
                 if session is None:
                     return
                 taking = self._poll(session) if self._settings.mode is Mode.POLLING else self._follow(session)
+                is_first = True
                 async with aclosing(taking):
                     async for samples in taking:
-                        backoff.reset()
-                        if self._seldom.forget("away"):
-                            self._log.info("the server is back", action="driver.back")
+                        # A server may answer once and then refuse, each time: that is not back.
+                        if not is_first:
+                            backoff.reset()
+                            if self._seldom.forget("away"):
+                                self._log.info("the server is back", action="driver.back")
+                        is_first = False
                         if found := self._readings(samples):
                             yield Taken(readings=found)
             except EdgeError as error:
@@ -101,12 +105,14 @@ class OpcUaDriver:
             # Read first: it says at once of each node whether the server knows it.
             yield await session.read()
             await session.subscribe()
-            due_ms = next_due_ms(self._context.now_ms(), every_ms=self._settings.repeat, last_ms=due_ms or 0)
-            while not self._stop.is_set() and (left_ms := due_ms - self._context.now_ms()) > 0:
+            repeat_ms = self._settings.repeat
+            due_ms = next_due_ms(self._context.now_ms(), every_ms=repeat_ms, last_ms=due_ms or 0)
+            # More than two periods are left only where the clock was set back.
+            while not self._stop.is_set() and 0 < (left_ms := due_ms - self._context.now_ms()) <= 2 * repeat_ms:
                 if changes := session.take_changes():
                     yield changes
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left_ms, self._settings.repeat) / 1000):
+                    async with asyncio.timeout(min(left_ms, repeat_ms) / 1000):
                         await session.changed.wait()
 
     async def _connected(self) -> Session | None:
@@ -165,7 +171,7 @@ class OpcUaDriver:
         check_files(folder / security.certificate, folder / security.key, None if server is None else folder / server)
 
     def _readings(self, samples: Iterable[tuple[str, Sample]]) -> list[Reading]:
-        found: list[Reading] = []
+        found: dict[tuple[str, int], Reading] = {}
         refused = False
         now_ms = self._context.now_ms()
         for meter, sample in samples:
@@ -183,10 +189,11 @@ class OpcUaDriver:
                     )
             else:
                 if reading is not None:
-                    found.append(reading)
+                    # Changes that came together and are dated by the agent have one instant: the last one holds.
+                    found[meter, reading.at_ms] = reading
         if refused:
             self._context.count_failure()
-        return found
+        return list(found.values())
 
     def _note_away(self, error: EdgeError) -> None:
         if self._stop.is_set():

@@ -100,7 +100,7 @@ class Session:
             some = meters[i : i + _AT_ONCE]
             with self._words():
                 values = await self._client.uaclient.session.read(_request([self._nodes[meter] for meter in some]))
-                found += [(meter, _sample(value)) for meter, value in zip(some, values, strict=True)]
+                found += [(meter, _sample(value, is_asked=True)) for meter, value in zip(some, values, strict=True)]
         return found
 
     async def subscribe(self) -> None:
@@ -108,14 +108,15 @@ class Session:
         with self._words():
             if self._subscription is None:
                 self._subscription = await self._client.create_subscription(self._parameters(), self)
-            wanted = {node.nodeid: node for meter, node in self._nodes.items() if meter not in self._subscribed}
-            if not wanted:
-                return
-            answers = await self._subscription.subscribe_data_change(
-                list(wanted.values()), sampling_interval=ua.Double(self._settings.every), queuesize=_QUEUE
-            )
-            taken = {node for node, answer in zip(wanted, answers, strict=True) if isinstance(answer, int)}
-            self._subscribed |= {meter for meter, node in self._nodes.items() if node.nodeid in taken}
+            missing = {node.nodeid: node for meter, node in self._nodes.items() if meter not in self._subscribed}
+            wanted = list(missing.values())
+            for i in range(0, len(wanted), _AT_ONCE):
+                some = wanted[i : i + _AT_ONCE]
+                answers = await self._subscription.subscribe_data_change(
+                    some, sampling_interval=ua.Double(self._settings.every), queuesize=_QUEUE
+                )
+                taken = {node.nodeid for node, answer in zip(some, answers, strict=True) if isinstance(answer, int)}
+                self._subscribed |= {meter for meter, node in self._nodes.items() if node.nodeid in taken}
 
     def take_changes(self) -> list[tuple[str, Sample]]:
         """What the server has told since the last time."""
@@ -136,7 +137,7 @@ class Session:
 
     def datachange_notification(self, node: Node, _value: object, data: DataChangeNotif) -> None:
         """For asyncua, in the event loop."""
-        sample = _sample(data.monitored_item.Value)
+        sample = _sample(data.monitored_item.Value, is_asked=False)
         for meter, own in self._nodes.items():
             if own.nodeid == node.nodeid:
                 self._changes.append((meter, sample))
@@ -220,7 +221,7 @@ def _node_id(text: str, namespaces: Sequence[str]) -> str:
     return f"ns={namespaces.index(uri)};{identifier}"
 
 
-def _sample(value: ua.DataValue) -> Sample:
+def _sample(value: ua.DataValue, *, is_asked: bool) -> Sample:
     status = value.StatusCode
     return Sample(
         value=None if value.Value is None else value.Value.Value,
@@ -228,6 +229,7 @@ def _sample(value: ua.DataValue) -> Sample:
         status_name="Good" if status is None else status.name,
         source_ms=_milliseconds(value.SourceTimestamp),
         server_ms=_milliseconds(value.ServerTimestamp),
+        is_asked=is_asked,
     )
 
 

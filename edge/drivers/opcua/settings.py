@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -17,7 +19,7 @@ from edge.drivers.quantity import Quantity
 from schemas.durations import SpanMs
 from schemas.topics import Key
 
-_NODE = re.compile(r"(?:(?:ns=\d+|nsu=[^;]+);)?(?:i=\d+|s=.+|g=[0-9A-Fa-f-]{36}|b=.+)", re.DOTALL)
+_NODE = re.compile(r"(?:(?:ns=(?P<ns>[0-9]{1,5})|nsu=[^;]+);)?(?P<kind>[isgb])=(?P<id>.+)", re.DOTALL)
 
 
 class Mode(StrEnum):
@@ -71,12 +73,28 @@ def _endpoint(text: str) -> str:
 
 
 def _node(text: str) -> str:
-    if _NODE.fullmatch(text) is None:
+    found = _NODE.fullmatch(text)
+    if found is None or int(found["ns"] or 0) > 0xFFFF or not _is_identifier(found["kind"], found["id"]):
         raise ValueError(
             f"{text!r} is not a node id; copy it from the server's address space, as in ns=2;s=Oven.Energy or "
             "nsu=http://example.com/oven;i=1001"
         )
     return text
+
+
+def _is_identifier(kind: str, text: str) -> bool:
+    try:
+        match kind:
+            case "i":
+                return text.isascii() and text.isdecimal() and int(text) <= 0xFFFF_FFFF
+            case "g":
+                return str(UUID(text)) == text.lower()
+            case "b":
+                return bool(b64decode(text, validate=True))
+            case _:
+                return True
+    except ValueError:
+        return False
 
 
 class OpcUaMeter(Quantity):

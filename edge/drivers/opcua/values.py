@@ -12,6 +12,8 @@ from schemas.resources import MeterKind, Quality
 
 _EARLIEST_MS = 946_684_800_000
 """2000-01-01: a source that tells an earlier instant has no clock, or one that nobody set."""
+_BEHIND_MS = 366 * 86_400_000
+"""A source that tells an instant so long ago lost its time with its battery; most begin at some year of the past."""
 _AHEAD_MS = 300_000
 """A source whose clock is ahead by more than this keeps local time, or none."""
 
@@ -36,13 +38,17 @@ class RefusedValueError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One answer about one node. `status` is OPC UA's 32 bit code; the times are Unix ms UTC, None where absent."""
+    """One answer about one node. `status` is OPC UA's 32 bit code; the times are Unix ms UTC, None where absent.
+
+    `is_asked`: it is what the node held when it was read; else the server tells of a change, perhaps later than that.
+    """
 
     value: object
     status: int = 0
     status_name: str = "Good"
     source_ms: int | None = None
     server_ms: int | None = None
+    is_asked: bool = False
 
 
 class Teller:
@@ -58,6 +64,8 @@ class Teller:
         self._clock = clock
         self._newest_ms: int | None = None
         self._last_ms: int | None = None
+        self._asked_ms: int | None = None
+        """The server's time of what it said last when it was asked."""
 
     def reading(self, sample: Sample, *, now_ms: int) -> Reading | None:
         """None where it says nothing new. Raises RefusedValueError."""
@@ -73,6 +81,8 @@ class Teller:
         return Reading(meter=self._meter, at_ms=at_ms, value=scaled, unit=self._quantity.unit, quality=quality)
 
     def _instant(self, sample: Sample, quality: Quality, now_ms: int) -> int | None:
+        server_ms = _sane(sample.server_ms, now_ms)
+        is_overtaken = self._is_overtaken(sample, server_ms)
         source_ms = _sane(sample.source_ms, now_ms) if self._clock is Clock.SOURCE else None
         if source_ms is not None and source_ms != self._newest_ms:
             self._newest_ms = max(source_ms, self._newest_ms or source_ms)
@@ -87,14 +97,24 @@ class Teller:
         if source_ms is not None and quality is not Quality.GOOD:
             # The last usable value is not one of now.
             return None
-        server_ms = _sane(sample.server_ms, now_ms) if self._clock is not Clock.AGENT else None
-        if server_ms is not None and (self._last_ms is None or server_ms > self._last_ms):
+        if self._clock is Clock.AGENT:
+            return None if is_overtaken else now_ms
+        if server_ms is not None and (is_overtaken or self._last_ms is None or server_ms > self._last_ms):
             return server_ms
         return now_ms
 
+    def _is_overtaken(self, sample: Sample, server_ms: int | None) -> bool:
+        """Whether the server was asked after this change and before it told of it: then it is not the value of now."""
+        if sample.is_asked:
+            self._asked_ms = server_ms
+            return False
+        return server_ms is not None and self._asked_ms is not None and server_ms < self._asked_ms
+
 
 def _sane(at_ms: int | None, now_ms: int) -> int | None:
-    return at_ms if at_ms is not None and _EARLIEST_MS <= at_ms <= now_ms + _AHEAD_MS else None
+    if at_ms is None or not max(_EARLIEST_MS, now_ms - _BEHIND_MS) <= at_ms <= now_ms + _AHEAD_MS:
+        return None
+    return at_ms
 
 
 def _quality(sample: Sample) -> Quality:

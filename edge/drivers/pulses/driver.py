@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -41,10 +40,9 @@ class PulsesDriver:
         self._settings = settings
         self._context = context
         self._wanted = {key: meter.wanted() for key, meter in settings.meters.items()}
-        self._path = context.folder / (settings.file or Path(f"{settings.name}-registers.json"))
+        self._path = context.folder / settings.kept_in
         Registers(self._path, self._wanted)
         self._registers: Registers | None = None
-        self._saving = asyncio.Lock()
         self._input: PulseInput | None = None
         self._stop = asyncio.Event()
         self._seldom = Seldom(every_s=3600)
@@ -113,8 +111,9 @@ class PulsesDriver:
                 snapshot = registers.snapshot()
                 if await self._save(registers, snapshot) and (read_ms is None or due_ms >= read_ms):
                     yield Taken(readings=self._readings(snapshot, at_ms))
-                if read_ms is None or due_ms >= read_ms:
-                    read_ms = next_due_ms(at_ms, every_ms=settings.every, last_ms=due_ms)
+                next_ms = next_due_ms(at_ms, every_ms=settings.every, last_ms=due_ms)
+                # It is further away than the next one only where the clock was set back.
+                read_ms = next_ms if read_ms is None or due_ms >= read_ms else min(read_ms, next_ms)
                 due_ms = min(read_ms, next_due_ms(at_ms, every_ms=_SAVE_MS, last_ms=due_ms))
         finally:
             watching.cancel()
@@ -151,9 +150,13 @@ class PulsesDriver:
         ]
 
     async def _save(self, registers: Registers, snapshot: Mapping[str, Register]) -> bool:
+        saving = asyncio.ensure_future(asyncio.to_thread(registers.save, snapshot))
         try:
-            async with self._saving:
-                await asyncio.to_thread(registers.save, snapshot)
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            # The thread writes on; another one must not write beside it.
+            await asyncio.wait([saving])
+            raise
         except RegistersUnavailableError as error:
             if self._is_news("save"):
                 self._log.error(

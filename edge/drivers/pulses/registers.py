@@ -88,6 +88,7 @@ class Registers:
         self._registers = {
             meter: begin(said, self._others.pop(meter, None), meter=meter) for meter, said in wanted.items()
         }
+        self._begun = self.snapshot()
         self._saved: Mapping[str, Register] = {}
 
     def count(self, meter: str, pulses: int) -> None:
@@ -114,9 +115,8 @@ class Registers:
     def unsaved(self) -> int:
         """Pulses that a loss of power would take along."""
         return sum(
-            register.pulses - saved.pulses
+            register.pulses - self._saved.get(meter, self._begun[meter]).pulses
             for meter, register in self._registers.items()
-            if (saved := self._saved.get(meter)) is not None
         )
 
 

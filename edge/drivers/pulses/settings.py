@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os.path
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -91,6 +93,14 @@ class PulsesSettings(DriverSettings):
     file: Path | None = None
     longest_wait: Annotated[SpanMs, Field(description="between attempts to open a chip that is away")] = 60_000
     meters: Annotated[dict[Key, PulseMeter], Field(min_length=1)]
+
+    def shared(self) -> Mapping[str, str]:
+        """Its file is its own: who else wrote it would take its registers away."""
+        return {f"the file {os.path.normpath(self.kept_in)}": f"the registers of {self.name} in it"}
+
+    @property
+    def kept_in(self) -> Path:
+        return self.file or Path(f"{self.name}-registers.json")
 
     @model_validator(mode="after")
     def _one_meter_a_line(self) -> Self:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from edge.drivers.sparkplug.metrics import Metric
+
+_TOLD = 5
+"""So many names of an ambiguous number are told."""
 
 
 class UnknownMetricError(Exception):
@@ -21,7 +25,7 @@ class Birth:
     """`datatypes` by name; `names` by alias, several where the node made a mistake."""
 
     datatypes: dict[str, int | None]
-    names: dict[int, frozenset[str]]
+    names: dict[int, set[str]]
 
     def name_of(self, metric: Metric) -> str:
         """Which metric this is. Raises UnknownMetricError, AmbiguousMetricError."""
@@ -29,7 +33,7 @@ class Birth:
             if metric.name is None or metric.name not in self.datatypes:
                 raise UnknownMetricError
             return metric.name
-        names = self.names.get(metric.alias, frozenset())
+        names = self.names.get(metric.alias, set())
         if metric.name is not None:
             # A name beside the number leaves no doubt, unless they disagree.
             if metric.name not in names:
@@ -38,14 +42,14 @@ class Birth:
         if not names:
             raise UnknownMetricError
         if len(names) > 1:
-            raise AmbiguousMetricError(f"alias {metric.alias} stands for {', '.join(sorted(names))}")
+            raise AmbiguousMetricError(f"alias {metric.alias} stands for {', '.join(nsmallest(_TOLD, names))}")
         return next(iter(names))
 
 
 def read_birth(metrics: Sequence[Metric]) -> Birth:
     """The birth that these metrics tell; those without a name tell nothing."""
-    names: dict[int, frozenset[str]] = {}
+    names: dict[int, set[str]] = {}
     for metric in metrics:
         if metric.name is not None and metric.alias is not None:
-            names[metric.alias] = names.get(metric.alias, frozenset()) | {metric.name}
+            names.setdefault(metric.alias, set()).add(metric.name)
     return Birth(datatypes={metric.name: metric.datatype for metric in metrics if metric.name is not None}, names=names)

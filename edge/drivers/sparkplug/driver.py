@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 
 import structlog
@@ -27,6 +27,10 @@ from schemas.wire import OfferedMeter
 
 log = structlog.get_logger()
 
+_LARGE = 65_536
+"""Bytes of a message whose decoding takes long enough to hold up other drivers: a thread does it."""
+_LARGEST = 8_388_608
+"""Bytes of a message that is decoded: some 100,000 metrics."""
 _STEADY_S = 10
 """A connection that lasted so long was a good one: the next wait is a short one again."""
 
@@ -42,6 +46,7 @@ class SparkplugDriver:
         """Raises EdgePermanentError: protobuf is not installed, or a file or variable of the settings is missing."""
         try:
             self._payload = importlib.import_module("edge.drivers.sparkplug.payload")
+            self._decode: Callable[[bytes], Payload] = self._payload.decode
         except ModuleNotFoundError as error:
             raise EdgePermanentError(
                 f"driver {settings.name}: Sparkplug needs protobuf; install it with: pip install 'afkobling[sparkplug]'"
@@ -134,7 +139,7 @@ class SparkplugDriver:
         while not self._stop.is_set():
             self._changed.clear()
             while connection.arrivals:
-                readings = self._take(connection, connection.arrivals.popleft())
+                readings = await self._take(connection, connection.arrivals.popleft())
                 if readings:
                     yield Taken(readings=readings)
                 else:
@@ -147,7 +152,7 @@ class SparkplugDriver:
                 async with asyncio.timeout(max(0, self._host.next_ms() - now_ms()) / 1000):
                     await self._changed.wait()
 
-    def _take(self, connection: HostConnection, message: Message) -> list[Reading]:
+    async def _take(self, connection: HostConnection, message: Message) -> list[Reading]:
         settle = connection.owe(message)
         if settle is not None:
             settle()
@@ -159,11 +164,7 @@ class SparkplugDriver:
         if message.is_retained:
             # Sparkplug keeps nothing but states at the broker; whatever this is, it is old.
             return []
-        try:
-            payload: Payload | None = self._payload.decode(message.payload)
-        except ValueError:
-            payload = None
-        outcome = self._host.take(message.topic, payload, message.at_ms)
+        outcome = self._host.take(message.topic, await self._decoded(message.payload), message.at_ms)
         self._act(connection, outcome)
         meters = self._settings.meters
         return [
@@ -175,6 +176,15 @@ class SparkplugDriver:
             )
             for sample in outcome.samples
         ]
+
+    async def _decoded(self, payload: bytes) -> Payload | None:
+        """None where it makes no sense."""
+        try:
+            if len(payload) <= _LARGE:
+                return self._decode(payload)
+            return await asyncio.to_thread(self._decode, payload) if len(payload) <= _LARGEST else None
+        except ValueError:
+            return None
 
     def _act(self, connection: HostConnection, outcome: Outcome) -> None:
         """Ask for what is to be asked for, and tell what is wrong."""
@@ -236,6 +246,6 @@ class SparkplugDriver:
 def _says_offline(payload: bytes) -> bool:
     try:
         said = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and said.get("online") is False

@@ -17,6 +17,8 @@ from edge.drivers.sparkplug.metrics import Metric, Payload, number
 from edge.drivers.sparkplug.topics import MessageType, Node, parse_topic
 
 _EARLIEST_MS = 946_684_800_000
+_BEHIND_MS = 366 * 86_400_000
+"""A live value that is dated so long ago comes from a clock that lost its time. (A historical one may be as old.)"""
 _AHEAD_MS = 300_000
 _SEQUENCE = 256
 BD_SEQ = "bdSeq"
@@ -102,6 +104,13 @@ class _Known:
     def heard(self, now_ms: int) -> None:
         self.heard_ms, self.asked_ms, self.unanswered = now_ms, None, 0
 
+    def set_back(self, now_ms: int, *, at_most_ms: int) -> None:
+        """Nothing lies further ahead than it can, however far the clock was set back meanwhile."""
+        self.heard_ms = min(self.heard_ms, now_ms)
+        self.asked_ms = None if self.asked_ms is None else min(self.asked_ms, now_ms)
+        self.requested_ms = None if self.requested_ms is None else min(self.requested_ms, now_ms)
+        self.missing_ms = min(self.missing_ms, now_ms + at_most_ms)
+
     def forget(self, standing: _Standing) -> None:
         self.standing = standing
         self.births.clear()
@@ -112,8 +121,13 @@ class Host:
 
     def __init__(self, wanted: Mapping[str, Wanted], *, rebirth_wait_ms: int, silent_after_ms: int) -> None:
         self._wanted = dict(wanted)
+        self._meters: dict[tuple[Node, str | None, str], list[str]] = {}
+        for meter, said in wanted.items():
+            self._meters.setdefault((said.node, said.device, said.metric), []).append(meter)
         self._rebirth_wait_ms = rebirth_wait_ms
         self._silent_after_ms = silent_after_ms
+        self._told: dict[str, tuple[int, int | float]] = {}
+        """By meter, the last value and the instant that the node gave it."""
         self._nodes: dict[Node, _Known] = {said.node: _Known() for said in wanted.values()}
 
     def connected(self, now_ms: int) -> None:
@@ -153,6 +167,7 @@ class Host:
         """Time passes: who is to be asked for a rebirth now, and what is missing. Asks no node too often."""
         outcome = Outcome()
         for node, known in self._nodes.items():
+            known.set_back(now_ms, at_most_ms=max(self._rebirth_wait_ms, self._silent_after_ms))
             if known.standing is _Standing.BORN and now_ms >= known.missing_ms:
                 self._tell_missing(node, known, now_ms, outcome)
             if now_ms < self._ask_ms(known):
@@ -248,13 +263,18 @@ class Host:
 
     def _sample(self, message: _Message, birth: Birth, name: str, metric: Metric, outcome: Outcome) -> None:
         is_birth = message.kind in {MessageType.NODE_BIRTH, MessageType.DEVICE_BIRTH}
-        for meter, said in self._wanted.items():
-            if (said.node, said.device, said.metric) != (message.node, message.device, name) or metric.is_transient:
-                continue
+        if metric.is_transient:
+            return
+        for meter in self._meters.get((message.node, message.device, name), ()):
+            said = self._wanted[meter]
             if is_birth and metric.unit and said.unit and metric.unit.casefold() != said.unit.casefold():
                 words = f"meter {meter}: the node says that {name} is in {metric.unit}, the settings say {said.unit}"
                 outcome.remarks.append(Remark(about=("unit", meter), words=words))
             if metric.is_null or (is_birth and said.is_interval):
+                continue
+            if not metric.is_good():
+                words = f"meter {meter}: the node says that {name} is bad or stale (quality {metric.quality})"
+                outcome.remarks.append(Remark(about=("quality", meter), words=f"{words}; check the device behind it"))
                 continue
             datatype = metric.datatype if metric.datatype is not None else birth.datatypes.get(name)
             value = number(metric.value, datatype)
@@ -266,6 +286,11 @@ class Host:
                 words = f"meter {meter}: a historical value without a time that can be right was not taken"
                 outcome.remarks.append(Remark(about=("time", meter), words=words))
             else:
+                if not metric.is_historical:
+                    before, self._told[meter] = self._told.get(meter), (at_ms, value)
+                    if is_birth and before == (at_ms, value):
+                        # It stands still: the node has just said that this is its value, not only what it was.
+                        at_ms = max(at_ms, _sent(message))
                 sample = Sample(meter=meter, at_ms=at_ms, value=value, is_historical=metric.is_historical)
                 outcome.samples.append(sample)
 
@@ -292,12 +317,18 @@ def _bd_seq(payload: Payload) -> int | None:
 def _instant(metric: Metric, message: _Message) -> int | None:
     now_ms = message.now_ms
     if metric.is_historical:
-        return _sane(metric.at_ms, now_ms)
-    return _sane(metric.at_ms, now_ms) or _sane(message.payload.at_ms, now_ms) or now_ms
+        return _sane(metric.at_ms, now_ms, earliest_ms=_EARLIEST_MS)
+    earliest_ms = max(_EARLIEST_MS, now_ms - _BEHIND_MS)
+    return _sane(metric.at_ms, now_ms, earliest_ms=earliest_ms) or _sent(message)
 
 
-def _sane(at_ms: int | None, now_ms: int) -> int | None:
-    return at_ms if at_ms is not None and _EARLIEST_MS <= at_ms <= now_ms + _AHEAD_MS else None
+def _sent(message: _Message) -> int:
+    now_ms = message.now_ms
+    return _sane(message.payload.at_ms, now_ms, earliest_ms=max(_EARLIEST_MS, now_ms - _BEHIND_MS)) or now_ms
+
+
+def _sane(at_ms: int | None, now_ms: int, *, earliest_ms: int) -> int | None:
+    return at_ms if at_ms is not None and earliest_ms <= at_ms <= now_ms + _AHEAD_MS else None
 
 
 def _called(metric: Metric) -> str:

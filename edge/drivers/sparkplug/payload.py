@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from edge.drivers.sparkplug.metrics import DataType, Metric, Payload
 
 _UNIT = "engUnit"
+_QUALITY = "Quality"
 _PACKAGE = "afkobling.sparkplug"
 
 
@@ -59,6 +60,9 @@ def encode(payload: Payload) -> bytes:
             if metric.unit is not None:
                 put.properties.keys.append(_UNIT)
                 put.properties.values.add(type=DataType.STRING, string_value=metric.unit)
+            if metric.quality is not None:
+                put.properties.keys.append(_QUALITY)
+                put.properties.values.add(type=DataType.INT32, int_value=metric.quality)
         return bytes(message.SerializeToString())
     except (TypeError, ValueError, EncodeError) as error:
         raise PayloadError(f"this has no place in a payload of Sparkplug B: {error}") from error
@@ -66,24 +70,27 @@ def encode(payload: Payload) -> bytes:
 
 def _metric(message: Any) -> Metric:
     field = message.WhichOneof("value")
+    name = _given(message, "name")
+    value = None if field is None else getattr(message, field)
+    properties = dict(zip(message.properties.keys, message.properties.values, strict=False))
+    unit, quality = properties.get(_UNIT), properties.get(_QUALITY)
     return Metric(
-        name=_given(message, "name"),
+        name=None if name is None else _text(name),
         alias=_given(message, "alias"),
         at_ms=_given(message, "timestamp"),
         datatype=_given(message, "datatype"),
-        value=None if field is None else getattr(message, field),
-        unit=next(
-            (
-                value.string_value
-                for key, value in zip(message.properties.keys, message.properties.values, strict=False)
-                if key == _UNIT and value.string_value
-            ),
-            None,
-        ),
+        value=_text(value) if isinstance(value, bytes) else value,
+        unit=None if unit is None else _text(unit.string_value) or None,
+        quality=None if quality is None else _given(quality, "int_value"),
         is_historical=message.is_historical,
         is_transient=message.is_transient,
         is_null=message.is_null,
     )
+
+
+def _text(said: str | bytes) -> str:
+    """Nodes may send what is no UTF-8, which comes as bytes; the rest of the message is none the worse."""
+    return said.decode(errors="replace") if isinstance(said, bytes) else said
 
 
 def _given(message: Any, field: str) -> Any:
@@ -136,6 +143,7 @@ def _payload_class() -> Any:
         "PropertyValue",
         (1, "type", field.TYPE_UINT32),
         (2, "is_null", field.TYPE_BOOL),
+        (3, "int_value", field.TYPE_UINT32),
         (8, "string_value", field.TYPE_STRING),
     )
     add(

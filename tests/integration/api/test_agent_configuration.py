@@ -202,4 +202,7 @@ def test_what_became_of_a_version() -> None:
     assert what_became(3, {"latest": 2, "standing": "refused", "reason": "edge.yaml:1"}) == (Fate.UNHEARD, None)
     assert what_became(3, {"latest": 3, "standing": "on_trial"}) == (Fate.ON_TRIAL, None)
     assert what_became(3, {"latest": 3, "standing": "local"}) == (Fate.CHANGED_THERE, None)
+    refused = {"latest": 3, "standing": "refused", "reason": "version 2 of the configuration was sent, and 3 before it"}
+    assert what_became(3, {**refused, "running": 2}) == (Fate.REFUSED, refused["reason"])
+    assert what_became(3, {**refused, "running": 3}) == (Fate.APPLIED, refused["reason"])
     assert what_became(3, {"latest": 3, "standing": "of a later version"}) == (Fate.UNHEARD, None)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from pydantic import SecretStr
 
 from api.agents import certificates, store
 from api.agents.attempts import Attempts
 from api.agents.authority import Authorities
 from api.agents.broker_access import MemoryBrokerAccess
+from api.agents.dynamic_security import DynamicSecurity
 from api.agents.trust import Trust
 from api.app import create_app
 from api.settings import ApiSettings
 from edge.enrolment.keys import Request, check_chain, make_request, sign_renewal
+from schemas.broker_tls import BrokerTls
+from schemas.broker_url import parse_broker_url
 from schemas.enrolment import Enrolled, EnrolmentCode, is_proven, proof_key, prove, username
 from schemas.topics import AgentAddress
 from tests.integration.api.test_access import assert_problem
@@ -328,6 +334,16 @@ async def test_a_broker_that_is_away_hears_of_the_end_later(desk):
     assert (await desk.only())["broker_untold"] is False
 
 
+async def test_a_file_for_the_broker_that_is_gone_is_told_as_a_broker_that_is_away(desk, tmp_path):
+    await desk.enrolled(make_request())
+    access = DynamicSecurity(parse_broker_url("mqtts://here:8883"), BrokerTls(authority=tmp_path / "gone.pem"))
+    desk.app.state.trust = replace(desk.trust, access=access)
+    assert "gone.pem" in (await revoke(desk)).json()["broker_untold"]
+    await tend(desk)
+    code = await desk.invite()
+    assert_problem(await desk.enrol(code, make_request()), 503, "gone.pem")
+
+
 async def test_the_broker_is_brought_back_to_what_the_database_says(desk):
     enrolled = await desk.enrolled(make_request())
     neighbour = replace(ADDRESS, organisation="of another database")
@@ -400,3 +416,111 @@ async def test_keys_of_codes_are_forgotten_a_month_after_their_end(desk, connect
     await tend(desk)
     assert connection.execute("SELECT proof_key FROM invitation").fetchone() == (None,)
     assert_problem(await desk.enrol(code, make_request()), 403)
+
+
+class SlowBroker(MemoryBrokerAccess):
+    """Holds up the first who is to be let in, and has something happen before it is brought to what is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def admit(self, address, username):
+        if not self.is_asked.is_set():
+            self.is_asked.set()
+            await self.goes_on.wait()
+        await super().admit(address, username)
+
+    async def reconcile(self, wanted, *, organisations=None):
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return await super().reconcile(wanted, organisations=organisations)
+
+
+async def revoke(desk: Desk) -> httpx.Response:
+    return await desk.client.post("/v1/agents/odense/cabinet-1/revoke", json={"reason": "stolen"})
+
+
+@pytest.mark.parametrize(("end", "left"), [("revoke", 0), ("enrol anew", 1)])
+async def test_a_renewal_in_progress_does_not_outlive_the_end_of_its_agent(desk, connection, end, left):
+    made = make_request()
+    enrolled, code = await desk.enrolled(made), await desk.invite()
+    await make_old(connection)
+    slow = SlowBroker()
+    desk.app.state.trust = replace(desk.trust, access=slow)
+    renewing = asyncio.create_task(desk.renew(enrolled.certificate, made.key, make_request()))
+    async with asyncio.timeout(30):
+        await slow.is_asked.wait()
+        ending = asyncio.create_task(revoke(desk) if end == "revoke" else desk.enrol(code, make_request()))
+        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while connection.execute(waits).fetchone() is None:  # noqa: ASYNC110 - the database has no event for it
+            await asyncio.sleep(0.01)
+    slow.goes_on.set()
+    assert [(await one).status_code for one in (renewing, ending)] == [200, 200]
+    valid = connection.execute("SELECT count(*) FROM agent_certificate WHERE revoked_at IS NULL").fetchone()
+    assert (valid, len(slow.admitted)) == ((left,), left)
+
+
+async def test_who_is_revoked_while_the_broker_is_brought_back_is_not_let_in_again(desk):
+    await desk.enrolled(make_request())
+    slow = SlowBroker()
+    desk.app.state.trust = replace(desk.trust, access=slow)
+    slow.meanwhile = lambda: revoke(desk)
+    async with desk.app.state.pool.connection() as connection:
+        await certificates.reconcile(connection, desk.trust)
+    assert slow.admitted == {}
+    assert (await desk.only())["broker_untold"] is False
+
+
+async def test_a_renewal_whose_answer_got_lost_is_given_again_however_late(desk, connection):
+    made, next_one = make_request(), make_request()
+    enrolled = await desk.enrolled(made)
+    await make_old(connection)
+    renewed = (await desk.renew(enrolled.certificate, made.key, next_one)).json()
+    # The power was cut before it came, and is back after a long weekend.
+    connection.execute("UPDATE agent_certificate SET issued_at = issued_at - interval '4 days'")
+    await tend(desk)
+    assert set(desk.broker.admitted) == {name_of(renewed["certificate"])}
+    assert (await desk.renew(enrolled.certificate, made.key, next_one)).json() == renewed
+    assert_problem(await desk.renew(enrolled.certificate, made.key, make_request()), 410, "enrol the agent anew")
+    await revoke(desk)
+    assert_problem(await desk.renew(enrolled.certificate, made.key, next_one), 410, "enrol the agent anew")
+
+
+P256, UNKNOWN_CURVE = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030177")
+
+
+@pytest.mark.parametrize(("part", "other"), [(P256, UNKNOWN_CURVE), (b"\x02\x01\x00", b"\x02\x01\x07")])
+async def test_a_request_of_a_kind_that_nobody_knows_is_refused(desk, part, other):
+    code, made = await desk.invite(), make_request()
+    der = x509.load_pem_x509_csr(made.csr.encode()).public_bytes(serialization.Encoding.DER)
+    csr = ssl.DER_cert_to_PEM_cert(der.replace(part, other, 1)).replace("CERTIFICATE", "CERTIFICATE REQUEST")
+    proof = prove(proof_key(code.secret), "request", csr.encode())
+    assert_problem(await desk.enrol(code, made, csr=csr, proof=proof), 422, "cannot be read")
+    assert (await desk.enrol(code, made)).status_code == 200
+
+
+@pytest.mark.parametrize(("part", "other"), [(P256, UNKNOWN_CURVE), (b"\x02\x01\x02", b"\x02\x01\x07")])
+async def test_a_certificate_of_a_kind_that_nobody_knows_is_refused(desk, part, other):
+    made = make_request()
+    der = ssl.PEM_cert_to_DER_cert((await desk.enrolled(made)).certificate.partition("-----END")[0] + PEM_END)
+    certificate = ssl.DER_cert_to_PEM_cert(der.replace(part, other, 1))
+    assert_problem(await desk.renew(certificate, made.key, make_request()), 403)
+
+
+PEM_END = "-----END CERTIFICATE-----\n"
+
+
+async def test_an_authority_that_cannot_be_looked_at_is_told(desk, tmp_path, monkeypatch):
+    code = await desk.invite()
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    # What the account of another owner meets; tests may run as root, whom nothing stops.
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", refuse)
+        assert_problem(await desk.client.post("/v1/agents/invitations", json=PLACE), 503, "Permission denied")
+        assert_problem(await desk.enrol(code, make_request()), 503, "Permission denied")
+    assert (await desk.enrol(code, make_request())).status_code == 200

@@ -19,7 +19,8 @@ from edge.devices.sparkplug import SparkplugNode
 from edge.drivers import DriverContext
 from edge.drivers.contract.seen import Seen, reading
 from edge.drivers.sparkplug.driver import SparkplugDriver
-from edge.drivers.sparkplug.metrics import Metric
+from edge.drivers.sparkplug.metrics import Metric, Payload
+from edge.drivers.sparkplug.payload import encode
 from edge.drivers.sparkplug.settings import SparkplugSettings
 from edge.drivers.sparkplug.topics import Node
 from schemas.errors import AfkoblingError
@@ -133,6 +134,40 @@ async def test_the_broker_says_it_for_a_host_that_is_gone_and_the_host_denies_an
             await comes(lambda: states.online() == [True, False, True, False, True])
     finally:
         states.close()
+
+
+async def test_nonsense_as_the_hosts_state_ends_nothing(tmp_path: Path, broker: OwnBroker, node: SparkplugNode) -> None:
+    """It is retained, so whoever ended by it would end at each start."""
+    states = States(broker)
+    states.client.on_message = None
+    seen = make(tmp_path, broker)
+    try:
+        states.client.publish(STATE, b"[" * 100_000, qos=1, retain=True).wait_for_publish(30)
+        async with reading(seen):
+            await seen.until(lambda: seen.values() == {"oven-energy": 100.0}, "the value of its birth")
+            states.client.publish(STATE, b"[" * 100_000, qos=1, retain=True).wait_for_publish(30)
+            await node.say("oven", {"Energy": 101.0})
+            await seen.until(lambda: seen.values() == {"oven-energy": 101.0}, "the next value")
+    finally:
+        states.close()
+
+
+async def test_a_large_message_is_decoded_beside_the_event_loop(tmp_path: Path) -> None:
+    driver: Any = make(tmp_path, OwnBroker(tmp_path)).driver
+    threads: list[threading.Thread] = []
+    decode = driver._decode
+
+    def note(data: bytes) -> Payload:
+        threads.append(threading.current_thread())
+        found: Payload = decode(data)
+        return found
+
+    driver._decode = note
+    metrics = [Metric(name=f"line/metric-{i}", alias=i, value=1.0) for i in range(3_000)]
+    assert len((await driver._decoded(encode(Payload(seq=0, metrics=metrics)))).metrics) == 3_000
+    assert threads[0] is not threading.main_thread()
+    assert await driver._decoded(bytes(9_000_000)) is None
+    assert len(threads) == 1
 
 
 async def test_a_trial_says_nothing_of_the_host(tmp_path: Path, broker: OwnBroker, node: SparkplugNode) -> None:

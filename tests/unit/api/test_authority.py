@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from api.agents.attempts import Attempts
 from api.agents.authority import Authorities, AuthorityError, BadRequestError
-from edge.enrolment.keys import BadCertificateError, WrongClockError, check_chain, make_request
+from edge.enrolment.keys import BadCertificateError, Term, WrongClockError, check_chain, make_request
 from schemas.enrolment import username
 from schemas.topics import AgentAddress
 
@@ -40,7 +41,8 @@ def test_an_agents_certificate_says_who_it_is_for_and_no_more(authorities: Autho
     made = make_request()
     authority = authorities.of(address.organisation, now=NOW)
     issued = authority.issue_agent(made.csr, address, now=NOW, valid=DAY)
-    assert check_chain(issued.chain, authority.root.pem, made.key, address, now=NOW) == NOW
+    term = Term(issued_at=NOW, until=NOW + DAY)
+    assert check_chain(issued.chain, authority.root.pem, made.key, address, now=NOW) == term
     certificate = x509.load_pem_x509_certificate(issued.chain.encode())
     (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     assert name.value == username(address, issued.serial)
@@ -73,6 +75,13 @@ def test_what_a_request_says_of_itself_is_ignored(authorities: Authorities) -> N
 def test_other_keys_are_refused(authorities: Authorities, make: object) -> None:
     with pytest.raises(BadRequestError, match="elliptic curve"):
         authorities.of("acme", now=NOW).issue_agent(csr(make()), ADDRESS, now=NOW, valid=DAY)  # type: ignore[operator]
+
+
+def test_an_authority_of_another_root_is_not_used(authorities: Authorities, tmp_path: Path) -> None:
+    authorities.of("acme", now=NOW)
+    shutil.rmtree(tmp_path / "authority" / "root")
+    with pytest.raises(AuthorityError, match="same backup"):
+        Authorities(tmp_path / "authority", now=NOW).of("acme", now=NOW)
 
 
 def test_a_request_that_its_key_did_not_sign_is_refused(authorities: Authorities) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli import main
+from deploy.commands.modbus_line import add_line, lines_of, options_of
 from edge.devices.modbus import ModbusBank, TcpModbusDevices
 from edge.drivers.modbus.profile import load_modbus_profile
 
@@ -53,7 +55,9 @@ def test_a_scan_names_the_profile_and_what_to_do_next(run: Run, meter: str) -> N
     status, out, err = run("scan", "modbus", "--host", "127.0.0.1", "--port", meter, "--ids", "1-4")
     assert status == 0
     assert "  id 3    carlo-gavazzi-em340 (voltage-l1 231 V)" in out
-    assert "then: afkobling edge probe --profile NAME" in out
+    (following,) = (line.removeprefix("then: afkobling edge ") for line in out.splitlines() if line.startswith("then:"))
+    status, out, _ = run(*following.split(), "--seconds", "0.01")
+    assert (status, out.splitlines()[0]) == (0, f"127.0.0.1:{meter}/3, carlo-gavazzi-em340")
     assert f"127.0.0.1:{meter} (Modbus TCP): id 3 answers" in err
 
 
@@ -89,6 +93,30 @@ def test_a_probe_by_profile(run: Run, meter: str) -> None:
     status, out, _ = run("probe", "--profile", "abb-b23", *where)
     assert status == 1
     assert "  what to try:\n  - the profile: through carlo-gavazzi-em" in out
+
+
+def test_what_holds_for_all_values_is_said_once(run: Run, meter: str) -> None:
+    where = ("--host", "127.0.0.1", "--port", meter, "--device-id", "4")
+    status, out, _ = run("probe", "--profile", "carlo-gavazzi-em340", *where)
+    assert status == 1
+    assert out.splitlines()[1].startswith("  no value at all: refused: the gateway has no path to it")
+    assert out.splitlines()[2] == "  what to try:"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--host", "10.0.0.1"),
+        ("--host", "gateway", "--port", "4001", "--framing", "rtu"),
+        ("--serial", "/dev/ttyUSB0", "--baud", "19200", "--parity", "even"),
+        ("--serial", "/dev/ttyUSB0", "--baud", "9600", "--parity", "none", "--stop-bits", "2"),
+    ],
+)
+def test_a_line_is_told_as_it_is_typed(words: tuple[str, ...]) -> None:
+    parser = argparse.ArgumentParser()
+    add_line(parser, required=True)
+    (line,) = lines_of(parser.parse_args(words), try_usual=True)
+    assert options_of(line) == " ".join(words)
 
 
 def test_a_probe_of_a_configuration(run: Run, meter: str, tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
+import threading
+import time
 import urllib.error
 import urllib.request
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from deploy import probes
 from deploy.demo.parts import free_port
 from deploy.probes import PortTakenError, serve_probes
 from edge.counters import Counters
@@ -41,6 +46,40 @@ def test_metrics_health_and_what_is_wrong() -> None:
             serve_probes(port, registry, list)
     finally:
         stop()
+
+
+def test_who_connects_and_says_nothing_or_leaves_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert probes._Handler.timeout is not None
+    monkeypatch.setattr(probes._Handler, "timeout", 0.5)
+    asked = threading.Event()
+    gone = threading.Event()
+
+    def page(_query: str, _accepted: str) -> tuple[str, bytes]:
+        asked.set()
+        gone.wait(10)
+        return "text/plain", b"x" * 10_000_000
+
+    before = threading.active_count()
+    port = free_port()
+    stop = serve_probes(port, CollectorRegistry(), list, pages={"/": page})
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as leaving:
+            leaving.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert asked.wait(10)
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.set()
+        deadline = time.monotonic() + 30
+        while threading.active_count() > before + 1:
+            assert time.monotonic() < deadline, "its threads stay"
+            time.sleep(0.01)
+    finally:
+        for connection in silent:
+            connection.close()
+        stop()
+    assert capfd.readouterr().err == ""
 
 
 def test_an_agent_without_its_broker_says_so() -> None:

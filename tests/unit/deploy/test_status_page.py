@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+import edge.clock
+import edge.status_socket
 from deploy.cli import main
 from deploy.demo.parts import free_port
 from deploy.status_lines import status_lines
@@ -178,6 +180,22 @@ def test_words_for_people() -> None:
 def status_of(config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
     status = main(["edge", "status", "--config", str(config), "--json"])
     return status, json.loads(capsys.readouterr().out)
+
+
+def test_who_keeps_the_clock_is_asked_by_the_command_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's service may not ask the kernel, and so does not know."""
+    config = tmp_path / "edge.yaml"
+    config.write_text(
+        "organisation: acme\nsite: hall\nagent: a\nbroker: mqtt://127.0.0.1:1\ndrivers:\n"
+        "  - {name: m, driver: modbus, host: h, profile: eastron-sdm630, meters: {oven: power}}\n"
+    )
+    monkeypatch.setattr(edge.clock, "is_synchronised", lambda: True)
+    for said, told in ((None, True), (False, False)):
+        clock = ClockStatus(ahead_ms=5, synchronised=said)
+        monkeypatch.setattr(edge.status_socket, "ask", lambda _, clock=clock: WELL.model_copy(update={"clock": clock}))
+        assert status_of(config, capsys)[1]["clock"] == {"ahead_ms": 5, "synchronised": told}
 
 
 def test_status_without_an_agent_reads_the_outbox(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

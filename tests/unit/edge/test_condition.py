@@ -108,9 +108,21 @@ def test_a_clock_beside_the_collectors(rig: Rig) -> None:
     assert "62 s ahead of the collector's" in health.problems[0]
     offset = ClockOffset()
     for said_ms in (NOW_MS + 500, NOW_MS + 400):
-        offset.note(said_ms=said_ms, heard_ms=NOW_MS)
+        offset.note(said_ms=said_ms, heard_ms=NOW_MS, steady_s=7.0)
     assert offset.ahead_ms == -500
     assert is_synchronised() in {True, False, None}
+
+
+def test_a_clock_that_is_set_right_is_told_at_once(rig: Rig) -> None:
+    """As on a machine that starts without a clock of its own, and gets the time a little later."""
+    hour_ms = 3_600_000
+    rig.condition.note_stored(said_ms=NOW_MS + hour_ms)
+    assert "3600 s behind the collector's" in rig.condition.problems()[0]
+    rig.now_ms += hour_ms + 10_000
+    rig.now_s += 10.0
+    rig.condition.note_stored(said_ms=NOW_MS + hour_ms + 9_900)
+    assert rig.condition.health().clock_ahead_ms == 100
+    assert rig.condition.problems() == []
 
 
 def test_a_disk_that_fills(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

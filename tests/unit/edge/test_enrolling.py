@@ -179,6 +179,34 @@ def test_a_folder_that_cannot_be_written_leaves_the_code_unused(server: Server, 
     assert server.asked == []
 
 
+@pytest.mark.parametrize(
+    "server_url", ["http://a..b:8080", f"http://{'a' * 70}:80", "http://[::1", "http://here/\xe5", "http://here:port"]
+)
+def test_an_address_that_is_none_is_told(folder: Path, server_url: str) -> None:
+    with pytest.raises((RefusedError, ServerAwayError), match="address"):
+        enrol(str(EnrolmentCode(server=server_url, code_id="ABCDEF", secret=SECRET)), folder, now=NOW)
+
+
+def test_a_damaged_key_is_no_hindrance_to_enrolling_anew(server: Server, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "key.pem").write_bytes(b"\xff\xfe\x00")
+    done = enrol(server.code, folder, now=NOW)
+    assert done.aside is not None
+    assert (done.aside / "key.pem").read_bytes() == b"\xff\xfe\x00"
+
+
+def test_until_when_a_certificate_is_valid_is_read_from_it(server: Server, folder: Path) -> None:
+    identity = enrol(server.code, folder, now=NOW).identity
+
+    def lies(body: dict[str, Any]) -> tuple[int, bytes]:
+        answer = json.loads(server.as_it_should(body)[1])
+        return 200, json.dumps(answer | {"not_after": identity.not_after * 2}).encode()
+
+    # Nothing but the certificate is signed in the answer to a renewal, and an agent that believed more would not renew.
+    server.answers = lies
+    assert renew(folder, now=NOW).not_after == identity.not_after
+
+
 def test_a_renewal_takes_another_key_and_keeps_the_root(server: Server, folder: Path, tmp_path: Path) -> None:
     enrol(server.code, folder, now=NOW)
     key, certificate = ((folder / name).read_text("utf-8") for name in ("key.pem", "certificate.pem"))

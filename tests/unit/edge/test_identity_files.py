@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,6 +134,50 @@ def test_only_the_lines_that_are_wrong_or_missing_change(tmp_path: Path) -> None
     assert "agent: cabinet-1        # the second one\n" in text
     assert yaml.safe_load(text)["tls"]["key"] == str(tmp_path / "else where" / "key.pem")
     assert (tmp_path / "edge.yaml.before-enrolment").read_text("utf-8") == OWN
+
+
+def test_a_copy_is_as_private_as_what_it_is_of(tmp_path: Path) -> None:
+    config = tmp_path / "edge.yaml"
+    config.write_text("broker: mqtts://me:secret@here\n", "utf-8")
+    config.chmod(0o640)
+    write_configuration(config, wanted(ME, tmp_path, config))
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "edge.yaml": 0o640,
+        "edge.yaml.before-enrolment": 0o640,
+    }
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that others may go through, unlike `tmp_path`."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led where others may not go")
+@pytest.mark.parametrize("link", [".identity-lock", "key.pem", ".edge.yaml-new", "edge.yaml.before-enrolment"])
+def test_no_link_leads_root_out_of_somebody_elses_folder(open_folder: Path, link: str) -> None:
+    secret, folder = open_folder / "secret", open_folder / "of the agent"
+    secret.write_text("for root only", "utf-8")
+    secret.chmod(0o600)
+    folder.mkdir()
+    config = folder / "edge.yaml"
+    config.write_text("agent: x\n", "utf-8")
+    (folder / link).symlink_to(secret)
+    for path in (folder, config):
+        os.chown(path, 65534, 65534)
+    with contextlib.suppress(IdentityError), held(folder):
+        keep_aside(folder, stamp="then")
+        install(folder, texts("one"))
+    with contextlib.suppress(OSError):
+        write_configuration(config, wanted(ME, folder, config))
+    with held(folder / "new"):
+        pass
+    assert (secret.read_text("utf-8"), secret.stat().st_uid, os.geteuid()) == ("for root only", 0, 0)
+    theirs = [path for path in folder.rglob("*") if not path.is_symlink()]
+    assert {path.stat().st_uid for path in theirs} == {65534}
+    assert "for root only" not in {path.read_text("utf-8") for path in theirs if path.is_file()}
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,28 @@ class TestIntake:
         assert found == [taken(1), taken(2)]
         assert counters.registry.get_sample_value("afkobling_edge_driver_failures_total", {"driver": "d"}) == 1
 
+    async def test_one_that_cancels_itself_is_started_again(self) -> None:
+        class Cancelled(Scripted):
+            async def readings(self) -> AsyncIterator[Taken]:
+                if self.starts == 1:
+                    raise asyncio.CancelledError
+                async for one in super().readings():
+                    yield one
+
+        ended, found, counters = await self.run(Cancelled(taken(1)))
+        assert (ended, found) == (True, [taken(1)])
+        assert counters.registry.get_sample_value("afkobling_edge_driver_failures_total", {"driver": "d"}) == 1
+
+    async def test_one_that_fails_when_told_that_it_is_kept_harms_nobody(self) -> None:
+        def fail() -> None:
+            raise ValueError("a defect")
+
+        _, (found,), counters = await self.run(Scripted(Taken(kept=fail)))
+        assert found is not None
+        assert found.kept is not None
+        found.kept()
+        assert counters.registry.get_sample_value("afkobling_edge_driver_failures_total", {"driver": "d"}) == 1
+
     async def test_a_stop_before_it_ran_is_not_forgotten(self) -> None:
         driver = Scripted(taken(1))
         intake = Intake(Source(name="d", driver=driver), asyncio.Queue(), Counters())

@@ -124,6 +124,45 @@ def test_a_packed_message_that_is_damaged_is_damage(tmp_path: Path) -> None:
     assert any(".damaged-" in p.name for p in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("damage", ["payload = x'FF00'", "kind = 'reXdings'"])
+def test_a_damaged_message_of_the_first_format_stalls_nobody(first_format: Path, damage: str) -> None:
+    with closing(sqlite3.connect(first_format)) as database, database:
+        database.execute(f"UPDATE message SET {damage} WHERE seq = 2")
+    with closing(open_outbox(first_format)) as outbox:
+        # Asked by the status and by the metrics, which must go on.
+        assert outbox.oldest_s() == 0
+        assert outbox.window(0, 10) == []
+        assert outbox.append([draft()]) == [1]
+    assert any(".damaged-" in p.name for p in first_format.parent.iterdir())
+
+
+def test_a_damaged_message_is_said_when_it_is_to_be_brought_to_the_first_format(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    with closing(open_outbox(path)) as outbox:
+        outbox.append([draft()])
+        outbox._db.execute("UPDATE message SET payload = CAST(x'00' || substr(payload, 2) AS BLOB)")
+    before = path.read_bytes()
+    with pytest.raises(OutboxUnavailableError, match="stays as it was"):
+        to_format(path, 1)
+    assert path.read_bytes() == before
+
+
+def test_damage_on_a_disk_that_takes_nothing_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(*_: object, **__: object) -> Path:
+        raise OutboxUnavailableError("cannot be moved aside: Read-only file system")
+
+    with closing(open_outbox(tmp_path / "outbox.sqlite")) as outbox:
+        outbox.append([draft()])
+        outbox._db.execute("UPDATE message SET payload = CAST(x'00' || substr(payload, 2) AS BLOB)")
+        with monkeypatch.context() as patch:
+            patch.setattr("edge.outbox.move_aside", cannot)
+            for _ in range(2):
+                with pytest.raises(OutboxUnavailableError, match="Read-only"):
+                    outbox.window(0, 10)
+        assert outbox.window(0, 10) == []
+        assert outbox.append([draft()]) == [1]
+
+
 class TestConfirmation:
     """It is written along with the next append; a kill before that costs a repetition, nothing else."""
 
@@ -163,6 +202,25 @@ class TestConfirmation:
             due.append(outbox.is_confirmation_due)
             assert due == [False, True, False]
             assert outbox._db.execute("SELECT count(*) FROM message").fetchone() == (0,)
+
+    def test_one_whose_append_could_not_be_committed_is_due_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("edge.outbox._CONFIRMED_S", -1)
+        path = tmp_path / "o"
+        with closing(open_outbox(path)) as outbox:
+            outbox.append([draft(), draft()])
+            outbox.confirm(outbox.epoch, 2)
+            # A deferred foreign key fails at COMMIT, and only there: as a disk that fills up.
+            outbox._db.execute("PRAGMA foreign_keys = ON")
+            outbox._db.execute("CREATE TABLE other (seq INTEGER REFERENCES message DEFERRABLE INITIALLY DEFERRED)")
+            outbox._db.execute("INSERT INTO other VALUES (2)")
+            with pytest.raises(sqlite3.IntegrityError):
+                outbox.append([draft()])
+            outbox._db.execute("DELETE FROM other")
+            assert outbox.is_confirmation_due
+        with closing(sqlite3.connect(path)) as beside:
+            assert beside.execute("SELECT stored_seq FROM outbox").fetchone() == (2,)
 
     def test_many_are_written_by_themselves(self, tmp_path: Path) -> None:
         with closing(open_outbox(tmp_path / "o")) as outbox:

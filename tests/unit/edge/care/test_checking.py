@@ -127,6 +127,34 @@ def test_drivers_that_are_refused(folder: Path, driver: dict[str, Any], words: s
     assert "root:" not in said
 
 
+def test_an_outbox_in_a_folder_of_its_own_is_none_of_a_drivers(folder: Path) -> None:
+    present = PRESENT | {"outbox": {"path": "history/outbox.sqlite"}}
+    (folder / "edge.yaml").write_text(yaml.safe_dump(present))
+    watched = {"name": "x", "driver": "csv", "folder": "history", **PLAIN_METERS}
+    for state in ("history/outbox.sqlite", "history/outbox.sqlite-wal"):
+        said = refused(folder, {"outbox": present["outbox"], "drivers": [{**watched, "state": state}]})
+        assert "is a file of the agent itself" in said
+    check(folder, yaml.safe_dump({"drivers": [{**watched, "state": "history/read.json"}]}))
+
+
+def test_many_problems_are_told_from_one_reading_of_the_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again for each, a long text would keep a small machine busy for an hour."""
+    read = 0
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal read
+        read += 1
+        return compose(*arguments, **named)
+
+    compose = yaml.compose
+    monkeypatch.setattr(yaml, "compose", counted)
+    for driver in ({"driver": "replay", "path": "/etc/passwd"}, {"driver": "replay", "path": "history/none.csv"}):
+        read = 0
+        said = refused(folder, {"drivers": [{"name": f"d{i}", **driver} for i in range(50)]})
+        assert len(said.splitlines()) == 50
+        assert read < 10
+
+
 def test_a_file_below_the_folder_may_be_read(folder: Path) -> None:
     body = yaml.safe_dump({"drivers": [{"name": "x", "driver": "replay", "path": "history/year.csv"}]})
     assert check(folder, body).meters == {"press"}

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge.care.care import Care
 from edge.care.files import CareFiles, CareFilesError
 from edge.care.keeper import Keeper
 from edge.care.state import MOST_STARTS, Order, digest
+from edge.checking import offered_by
+from edge.last_readings import LastReadings
+from edge.outbox import Outbox
+from edge.readings import Reading
+from schemas.wire import Configuration
 from schemas.wire import ConfigurationStanding as Standing
 
 FIRST = "# as the technician wrote it\norganisation: acme\n"
 NOW_MS = 1_795_298_400_000
+RUNS = (
+    "organisation: acme\nsite: hall\nagent: a\nbroker: mqtt://127.0.0.1:1\ndrivers:\n"
+    "  - {name: m, driver: modbus, host: h, profile: eastron-sdm630, meters: {oven: power}}\n"
+)
 
 
 def text_of(version: int) -> str:
@@ -121,6 +134,87 @@ def test_without_the_file_before_it_stays_and_says_so(config: Path) -> None:
     told = keeper.told()
     assert told.standing is Standing.APPLIED
     assert "oven gave nothing; it could not be taken back" in (told.reason or "")
+
+
+def test_what_somebody_wrote_during_a_trial_is_not_taken_back(config: Path) -> None:
+    keeper = keeper_in(config.parent)
+    take(keeper, 1, "oven")
+    config.write_text("organisation: by hand\n")
+    assert not keeper.roll_back("oven gave nothing")
+    assert config.read_text() == "organisation: by hand\n"
+    told = keeper.told()
+    assert (told.running, told.standing) == (1, Standing.APPLIED)
+    assert "edge.yaml was changed on the spot meanwhile; restart the agent" in (told.reason or "")
+    # What is sent before that restart is refused still; afterwards, what was written is what runs.
+    assert keeper.was_changed_by_hand()
+    again = keeper_in(config.parent)
+    assert (again.told().running, again.told().standing) == (0, Standing.LOCAL)
+
+
+def test_a_later_one_that_was_refused_keeps_its_number(config: Path) -> None:
+    """Version 1 was good, and waited for the meters to read; 2 came meanwhile, and was none."""
+    keeper = keeper_in(config.parent)
+    keeper.refuse(2, "sent 2", "edge.yaml:1: no")
+    take(keeper, 1, "oven")
+    assert keeper.state.trial is not None
+    assert [keeper.order_of(v, f"sent {v}") for v in (3, 2, 1)] == [Order.NEW, Order.KNOWN, Order.OLD]
+    keeper.pass_trial()
+    told = keeper_in(config.parent).told()
+    assert (told.running, told.latest, told.standing) == (1, 2, Standing.REFUSED)
+
+
+def test_a_full_disk_keeps_no_agent_from_its_meters(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text(RUNS)
+    keeper = keeper_in(config.parent)
+    keeper.take(1, "sent 1", RUNS + "window: 30\n", meters=("oven",))
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    care = Care(config, {})
+    monkeypatch.setattr(os, "open", full)
+    assert care.load().window == 30
+    assert not care.has_fallen(RuntimeError("a defect"))
+    monkeypatch.undo()
+    # The one that began too often can't be taken back either, and reads what it can.
+    for _ in range(MOST_STARTS):
+        Care(config, {}).load()
+    care = Care(config, {})
+    monkeypatch.setattr(os, "open", full)
+    assert care.load().window == 30
+    monkeypatch.undo()
+    assert care.load().window != 30
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - a thread makes it true
+        await asyncio.sleep(0.01)
+
+
+async def test_a_file_that_is_away_for_a_moment_ends_no_agent(config: Path) -> None:
+    """As while somebody edits it, and a configuration waits for the meters to read."""
+    await asyncio.to_thread(config.write_text, RUNS)
+    care = Care(config, {}, verify=lambda *_: None)
+    configuration = care.load()
+    outbox = cast("Outbox", SimpleNamespace(size_bytes=0))
+    offers, _ = offered_by(configuration, RUNS, name="edge.yaml")
+    last = LastReadings()
+    care.begin(configuration, offers, last, outbox)
+    running = asyncio.create_task(care.run())
+    message = Configuration(version=1, sent_at=NOW_MS, body=RUNS + "window: 30\n", signature="YQ==")
+    async with asyncio.timeout(30):
+        care.hear(message.model_dump_json().encode())
+        await until(lambda: care._accepted is not None)
+        await asyncio.to_thread(config.unlink)
+        last.note("m", [Reading(meter="oven", at_ms=NOW_MS, value=1.0, unit="kW")])
+        await until(lambda: running.done() or care.told().standing is Standing.REFUSED)
+        assert "edge.yaml cannot be read" in (care.told().reason or "")
+        # It is not remembered, and so is taken when it comes again.
+        await asyncio.to_thread(config.write_text, RUNS)
+        care.hear(message.model_dump_json().encode())
+        await running
+    assert care.told().standing is Standing.ON_TRIAL
+    assert care._keeper.text() == message.body
 
 
 def test_a_state_that_cannot_be_read_is_told_and_the_file_stays(config: Path) -> None:

@@ -100,3 +100,18 @@ def test_as_the_agent_looks_at_it(enrolled: Enrolled, tmp_path: Path) -> None:
     (tmp_path / "authority.pem").unlink()
     with pytest.raises(NotSignedError, match=r"authority\.pem cannot be read"):
         verify(message, ADDRESS, tls)
+
+
+def test_nothing_in_the_working_directory_has_a_say(
+    enrolled: Enrolled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's own folder is that of its service, and others put files there."""
+    (tmp_path / "json.py").write_text("raise SystemExit(0)")
+    for name, text in (("chain", enrolled.chain), ("root", enrolled.root)):
+        (tmp_path / f"{name}.pem").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    tls = TlsSettings(authority=tmp_path / "root.pem", certificate=tmp_path / "chain.pem", key=tmp_path / "key.pem")
+    sent_at = 1_795_298_400_000
+    forged = Configuration(version=3, sent_at=sent_at, body="drivers: []", signature=enrolled.other.sign(DATA))
+    with pytest.raises(NotSignedError, match="is not signed by the authority"):
+        verify(forged, ADDRESS, tls)

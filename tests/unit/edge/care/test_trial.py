@@ -39,7 +39,25 @@ def test_meters_have_three_cadences_or_the_trial_if_that_is_longer() -> None:
     assert at(221.0) == (("slow", "gone-quiet"), ("gone-quiet",))
     assert at(100.0 + 2_701.0)[1] == ("slow", "gone-quiet")
     failed = judge(names, offers, heard, began_s=100.0, now_s=221.0, trial_s=120.0)
-    assert "version 4 these meters gave nothing in time, and did before: gone-quiet;" in why_it_failed(failed, 4)
+    assert why_it_failed(failed, 4).endswith("version 4 these meters gave nothing in time, and did before: gone-quiet")
+
+
+def test_what_comes_when_it_likes_is_not_missed_after_a_restart() -> None:
+    """Of its pauses nothing is known then: it has the trial, and fails nothing."""
+
+    def at(now_s: float, heard: dict[str, LastReading]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        offers = [offer("event", None), offer("fast", 1_000)]
+        judgement = judge(["event", "fast"], offers, heard, began_s=100.0, now_s=now_s, trial_s=120.0)
+        return judgement.waiting, judgement.late
+
+    read = {"fast": last("fast", 101.0)}
+    assert at(219.0, read) == (("event",), ())
+    assert at(221.0, read) == ((), ())
+    assert at(221.0, {}) == (("fast",), ("fast",))
+    # Its pauses are known without a restart, and so it is missed.
+    known = {**read, "event": last("event", 90.0, pause_s=50.0)}
+    assert at(249.0, known) == (("event",), ())
+    assert at(251.0, known) == (("event",), ("event",))
 
 
 def test_only_meters_that_are_read_now_are_missed() -> None:

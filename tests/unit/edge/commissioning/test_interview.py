@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.cli import main
@@ -18,6 +18,7 @@ from edge.drivers.profile import Protocol
 
 MODBUS = [entry.name for entry in catalogue(Protocol.MODBUS)]
 MBUS = [entry.name for entry in catalogue(Protocol.MBUS)]
+ENTRIES = catalogue()
 IDENTITY = ["acme", "hall", "cabinet-1", "mqtt://192.168.1.5:1883"]
 
 
@@ -25,7 +26,7 @@ def number(names: Sequence[str], name: str) -> str:
     return str(names.index(name) + 1)
 
 
-OVEN = ["1", "oven", "192.168.1.20", "", "7", number(MODBUS, "abb-b23"), "-", "oven-electricity", "-"]
+OVEN = ["1", "oven", "192.168.1.20", "", "", "7", number(MODBUS, "abb-b23"), "-", "oven-electricity", "-"]
 NO_MORE = ["5"]
 
 
@@ -67,6 +68,19 @@ def test_two_meters_from_nothing(
     assert main(["edge", "check", "--config", str(answer)]) == 0
 
 
+def test_a_serial_server_and_a_port_on_usual_terms(
+    answer: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = [number(MODBUS, "eastron-sdm72"), "", "-", "-"]
+    server = ["1", "oven", "192.168.1.20", "4001", "2", "7", *profile]
+    serial = ["2", "press", "/dev/ttyUSB0", "9601", "19200", "1", "3", *profile]
+    assert run(monkeypatch, [*IDENTITY, *server, *serial, *NO_MORE]) == 0
+    oven, press = yaml.safe_load(answer.read_text())["drivers"]
+    assert (oven["port"], oven["framing"]) == (4001, "rtu")
+    assert press["serial"] == {"port": "/dev/ttyUSB0", "baud": 19200, "parity": "even"}
+    assert "one of 1200, 2400, 4800" in capsys.readouterr().err
+
+
 def test_what_enrolling_wrote_stays_as_it_is(answer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = "# mine\norganisation: acme\nsite: hall\nagent: cabinet-1\nbroker: mqtt://10.0.0.1:1883\n"
     answer.write_text(before)
@@ -95,11 +109,11 @@ def test_a_file_with_drivers_is_left_alone_unless_told(
         ([*IDENTITY[:3], "192.168.1.5", IDENTITY[3], *OVEN], "not a broker address"),
         ([*IDENTITY, "9", *OVEN], "a whole number from 1 to 5"),
         ([*IDENTITY, *OVEN[:2], "http://192.168.1.20", *OVEN[2:]], "without http://"),
-        ([*IDENTITY, *OVEN[:4], "0", "248", *OVEN[4:]], "a whole number from 1 to 247"),
-        ([*IDENTITY, *OVEN[:6], "-", "-", "-", *OVEN[6:]], "At least one value"),
-        ([*IDENTITY, "2", "oven", "COM3", "/dev/ttyS0", "", "1", "7", OVEN[5], *OVEN[6:]], "begins with /dev/"),
+        ([*IDENTITY, *OVEN[:5], "0", "248", *OVEN[5:]], "a whole number from 1 to 247"),
+        ([*IDENTITY, *OVEN[:7], "-", "-", "-", *OVEN[7:]], "At least one value"),
+        ([*IDENTITY, "2", "oven", "COM3", "/dev/ttyS0", "", "1", "7", OVEN[6], *OVEN[7:]], "begins with /dev/"),
         (
-            [*IDENTITY, *OVEN, "1", "oven", "other", "h", "", "8", OVEN[5], "-", "oven-electricity", "b", "-"],
+            [*IDENTITY, *OVEN, "1", "oven", "other", "h", "", "", "8", OVEN[6], "-", "oven-electricity", "b", "-"],
             "of another meter",
         ),
     ],
@@ -122,6 +136,7 @@ def test_answers_that_end_early_write_nothing(
     assert not answer.exists()
 
 
+@settings(deadline=None)
 @given(
     answers=st.lists(
         st.text(max_size=12) | st.sampled_from(["1", "2", "3", "4", "a", "/dev/tty", "-", ""]), max_size=40
@@ -136,7 +151,7 @@ def test_no_answers_break_it(answers: list[str]) -> None:
         except StopIteration:
             raise AnswersEndedError from None
 
-    interview = Interview(ask=ask, say=lambda _: None)
+    interview = Interview(ask=ask, say=lambda _: None, entries=ENTRIES)
     try:
         drivers = interview.drivers()
     except AnswersEndedError:

@@ -264,6 +264,17 @@ class TestGrowing:
         async with Watch(tmp_path, written="growing").running() as watch:
             await watch.until(1)
 
+    async def test_a_line_torn_within_quotes_costs_its_own_values(self, tmp_path: Path, inbox: Path) -> None:
+        path = inbox / "log.csv"
+        torn = '"2026-06-01T02:0"2026-06-01T02:00:00Z","oven","2","kWh"\n2026-06-01T03:00:00Z,oven,"3\n'
+        path.write_text(HEAD + row(1, 1) + torn + row(4, 4))
+        async with Watch(tmp_path, written="growing", refused_folder="refused").running() as watch:
+            await watch.until(1, 4)
+            with path.open("a") as file:
+                file.write(row(5, 5))
+            await watch.until(1, 4, 5)
+        assert names(inbox) == ["log.csv"]
+
     async def test_the_hour_that_the_clock_shows_twice_goes_on_across_pieces(self, tmp_path: Path, inbox: Path) -> None:
         (tmp_path / "local.yaml").write_text(LOCAL)
         path = inbox / "log.csv"

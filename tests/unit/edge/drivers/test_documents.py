@@ -125,6 +125,7 @@ def test_instants(said: object, form: str, zone: str | None, at: str) -> None:
         ("2026-11-21T12:00:00", "iso", None, "zone: Europe/Copenhagen"),
         ("1970-01-01T00:00:12", "iso", "UTC", "clock has not been set"),
         (12.5, "unix_s", None, "clock has not been set"),
+        ("2000-01-01T00:05:00Z", "iso", None, "clock has not been set"),
         (1_795_298_400, "unix_ms", None, "form is not unix_ms"),
         (1_795_298_400_000, "unix_s", None, "not of the form unix_s"),
         ("noon", "iso", None, "not of the form iso"),
@@ -278,7 +279,7 @@ def test_a_part_must_be_named(path: object) -> None:
         mapping(path)
 
 
-DATETIMES = st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
+DATETIMES = st.datetimes(datetime(2020, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 documents = st.recursive(
     scalars,
@@ -308,7 +309,7 @@ def test_it_never_raises_and_never_invents(
         for reading in found.readings:
             assert refusal(reading) is None
             assert any(is_number(said, reading.value) for said in leaves(document)), "a value that nobody said"
-            assert reading.at_ms == NOW_MS or ms("2000-01-01T00:00:00+00:00") <= reading.at_ms
+            assert reading.at_ms == NOW_MS or ms("2020-01-01T00:00:00+00:00") <= reading.at_ms
             assert fresh or reading.at_ms != NOW_MS or at is not None
 
 

@@ -328,6 +328,7 @@ def test_what_a_configuration_may_not_say(changes: dict[str, Any], words: str) -
         ({"user": "u", "password": {"file": "none.txt"}}, "none.txt cannot be read"),
         ({"headers": {"X-A": {"variable": "AFKOBLING_TEST_NOTHING"}}}, "has no AFKOBLING_TEST_NOTHING"),
         ({"url": "https://x", "tls": {"authority": "none.pem"}}, "none.pem"),
+        ({"url": "HTTPS://x/status", "tls": {"authority": "none.pem"}}, "none.pem"),
     ],
 )
 def test_what_shows_before_it_starts(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

@@ -265,7 +265,7 @@ def any_record(draw: st.DrawFn) -> tuple[Record, int]:
         storage=draw(st.integers(0, 2**20)),
         tariff=draw(st.integers(0, 2**10)),
         subunit=draw(st.integers(0, 2**5)),
-        vife=draw(st.sampled_from([(), (0x3C,), (0x7F, 0x01), (0x3B, 0x3E)])),
+        vife=draw(st.sampled_from([(), (0x3C,), (0x7F, 0x01), (0x7C, 0x02), (0x3B, 0x3E)])),
     )
     return record, field
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from edge.devices.modbus import ModbusBank, SerialModbusDevices, SimulatedDevice, TcpModbusDevices
 from edge.devices.modbus_faults import FAULTS, Fault, Late, Said
@@ -172,6 +173,158 @@ async def test_a_device_slower_than_the_timeout_gives_no_wrong_value(tmp_path: P
         await until(lambda: kept.polls >= polls + 2)
     await devices.stop()
     assert set(kept.readings) == true_values(9)
+
+
+def one_value(where: dict[str, Any], quantity: str, **more: Any) -> ModbusSettings:
+    """A driver for one value of device 9, named by its quantity."""
+    return settings(where, 9, timeout="100ms").model_copy(update={"meters": {quantity: quantity}, **more})
+
+
+async def test_what_one_driver_did_not_wait_for_is_not_taken_by_another_of_the_same_device(tmp_path: Path) -> None:
+    async with on_the_wire("serial", tmp_path) as (bank, where):
+        kept_back: list[bytes] = []
+        held = 0
+
+        def hold_back(said: Said) -> Iterable[bytes]:
+            nonlocal held
+            frames = [*kept_back, said.frame()]
+            kept_back.clear()
+            if said.request[2:6] == b"\x00\x34\x00\x02" and held < 3:
+                held += 1
+                kept_back.append(frames.pop())
+            return frames
+
+        add(bank, 9).fault = hold_back
+        async with (
+            running(one_value(where, "energy-import")) as taken,
+            running(one_value(where, "energy-export")) as given,
+        ):
+            await until(lambda: held == 3 and taken.polls >= 3 and given.polls >= 3)
+        assert set(taken.readings) == {("energy-import", VALUES["energy-import"])}
+        assert set(given.readings) == {("energy-export", VALUES["energy-export"])}
+
+
+async def test_what_was_asked_before_a_change_is_not_taken_after_it(tmp_path: Path) -> None:
+    devices = SerialModbusDevices(ModbusBank(framing=Framing.RTU), port=tmp_path / "ttyUSB0")
+    await devices.start()
+    device, frames = add(devices.bank, 9), list[bytes]()
+
+    def keep(said: Said) -> Iterable[bytes]:
+        frames.append(said.frame())
+        return ()
+
+    device.fault = keep
+    where = {"serial": {"port": str(devices.port)}}
+    async with running(one_value(where, "energy-export", timeout=60_000)):
+        await until(lambda: len(frames) == 1)
+
+    def answer_both(said: Said) -> Iterable[bytes]:
+        late = [frames.pop()] if frames else []
+        return [*late, said.frame()]
+
+    device.fault = answer_both
+    async with running(one_value(where, "energy-import")) as kept:
+        await until(lambda: kept.polls >= 2)
+    await devices.stop()
+    assert set(kept.readings) == {("energy-import", VALUES["energy-import"])}
+
+
+async def test_a_gateway_that_gives_a_late_answer_to_the_next_question_is_not_believed(tmp_path: Path) -> None:
+    async with on_the_wire("tcp", tmp_path) as (bank, where):
+        late: list[bytes] = []
+        asked = 0
+
+        def pass_on(said: Said) -> Iterable[bytes]:
+            nonlocal asked
+            asked += 1
+            if late:
+                return (said.frame(pdu=late.pop()),)
+            if asked in {2, 9, 20}:
+                late.append(said.pdu)
+                return (said.frame(pdu=bytes([said.pdu[0] | 0x80, 11])),)
+            return (said.frame(),)
+
+        add(bank, 9).fault = pass_on
+        async with running(settings(where, 9)) as kept:
+            await until(lambda: asked > 40)
+        assert set(kept.readings) == true_values(9)
+        assert kept.failures >= 3
+
+
+async def test_a_device_that_its_gateway_does_not_reach_is_asked_less_and_less(tmp_path: Path) -> None:
+    """The gateway waits for it each time, and all others with it."""
+    async with on_the_wire("tcp", tmp_path) as (bank, where):
+        add(bank, 1)
+        bank.add(2).refusal = 11
+        async with (
+            running(settings(where, 1)) as kept,
+            running(settings(where, 2, longest_wait="60s")) as dead,
+        ):
+            await until(lambda: kept.polls >= 20)
+        assert 1 <= dead.failures <= 5
+        assert bank.devices[2].asked <= 5
+
+
+@pytest.mark.parametrize("code", [5, 6])
+async def test_a_busy_device_is_asked_again_before_the_next_read_is_due(code: int, tmp_path: Path) -> None:
+    async with on_the_wire("tcp", tmp_path) as (bank, where):
+        device = add(bank, 9)
+        device.refusal = code
+        async with running(settings(where, 9, every="1h")) as kept:
+            await until(lambda: kept.failures >= 2)
+            device.refusal = None
+            await until(lambda: kept.polls >= 1)
+        assert set(kept.readings) == true_values(9)
+
+
+@pytest.mark.parametrize("wire", ["tcp", "serial"])
+@pytest.mark.parametrize("silent", VALUES)
+async def test_silence_about_one_value_hides_no_other(wire: str, silent: str, tmp_path: Path) -> None:
+    address = PROFILE.quantities[silent].address.to_bytes(2, "big")
+    async with on_the_wire(wire, tmp_path) as (bank, where):
+        add(bank, 9).fault = lambda said: () if address in said.request[2:] else (said.frame(),)
+        async with running(settings(where, 9, timeout="20ms")) as kept:
+            await until(lambda: len({meter for meter, _ in kept.readings}) == 2 and kept.polls >= 4)
+        assert set(kept.readings) == true_values(9) - {(f"{silent}-9", VALUES[silent])}
+
+
+@pytest.mark.parametrize("wire", ["rtu", "serial"])
+async def test_a_device_that_says_nothing_to_half_a_value_comes_back(wire: str, tmp_path: Path) -> None:
+    async with on_the_wire(wire, tmp_path) as (bank, where):
+        device = add(bank, 9)
+
+        def only_whole_values(said: Said) -> Iterable[bytes]:
+            return () if said.request[5] % 2 else (said.frame(),)
+
+        device.fault = only_whole_values
+        async with running(settings(where, 9, timeout="20ms")) as kept:
+            await until(lambda: kept.polls >= 1)
+            device.fault = lambda said: ()
+            failures = kept.failures
+            await until(lambda: kept.failures > failures)
+            device.fault = only_whole_values
+            polls = kept.polls
+            await until(lambda: kept.polls >= polls + 2)
+        assert set(kept.readings) == true_values(9)
+
+
+async def test_a_line_that_is_too_slow_for_its_devices_is_told(tmp_path: Path) -> None:
+    devices = SerialModbusDevices(ModbusBank(framing=Framing.RTU), port=tmp_path / "ttyUSB0")
+    await devices.start()
+    loop = asyncio.get_running_loop()
+
+    def take_a_while(said: Said) -> Iterable[bytes]:
+        loop.call_later(0.03, devices.send, said.frame())
+        return ()
+
+    add(devices.bank, 9).fault = take_a_while
+    where = {"serial": {"port": str(devices.port)}}
+    with capture_logs() as logged:
+        async with running(settings(where, 9, every="20ms", timeout="60s")) as kept:
+            await until(lambda: any(entry["action"] == "driver.slow" for entry in logged))
+    await devices.stop()
+    assert kept.polls >= 5
+    assert kept.failures == 0
 
 
 @pytest.mark.parametrize("wire", WIRES)

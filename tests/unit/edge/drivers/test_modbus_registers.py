@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -139,6 +140,21 @@ def test_shipped_profiles_are_valid() -> None:
         assert profile.name == name
         for quantity in (*profile.quantities, *profile.checks):
             assert register_of(profile, quantity, key="k").type.words <= profile.max_registers
+
+
+def test_a_register_ends_where_the_addresses_do(tmp_path: Path) -> None:
+    text = shipped_profiles()["abb-b23"]
+    (tmp_path / "mine.yaml").write_text(text.replace("0x5B2C, type: u16", "65535, type: u16"))
+    assert load_modbus_profile("mine.yaml", folder=tmp_path).checks["frequency"].address == 65_535
+    (tmp_path / "mine.yaml").write_text(text.replace("0x5B2C, type: u16", "65535, type: u32"))
+    with pytest.raises(EdgePermanentError, match="a u32 at address 65535 would end behind the last register"):
+        load_modbus_profile("mine.yaml", folder=tmp_path)
+
+
+def test_what_its_scale_makes_infinite_is_no_value() -> None:
+    place = replace(register(RegisterType.FLOAT64), scale=Decimal(1000))
+    assert decode(place, encode(place, 1.7e308)) is None
+    assert decode(place, encode(place, 1.5)) == 1500.0
 
 
 def test_a_check_is_no_quantity_and_has_a_range(tmp_path: Path) -> None:

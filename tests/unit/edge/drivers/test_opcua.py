@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import copy2
 from typing import Any
 
 import pytest
@@ -17,11 +19,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
+from edge.devices.line import Line, State
 from edge.devices.opcua import NAMESPACE, OpcUaDevice
-from edge.drivers import DriverContext
+from edge.drivers import DriverContext, now_ms
 from edge.drivers.contract.seen import Seen, reading
 from edge.drivers.opcua.driver import OpcUaDriver
 from edge.drivers.opcua.settings import OpcUaSettings
+from edge.drivers.opcua.values import Sample
+from edge.drivers.pacing import sleep_unless
 from edge.errors import EdgePermanentError
 from schemas.resources import Quality
 
@@ -42,11 +47,11 @@ def settings(device: OpcUaDevice | None, **more: Any) -> OpcUaSettings:
     return OpcUaSettings.model_validate(entry | more)
 
 
-def seen_by(folder: Path, given: OpcUaSettings) -> Seen:
+def seen_by(folder: Path, given: OpcUaSettings, *, now_ms: Callable[[], int] = now_ms) -> Seen:
     def count() -> None:
         seen.failures += 1
 
-    context = DriverContext(agent="cabinet-1", folder=folder, count_failure=count)
+    context = DriverContext(agent="cabinet-1", folder=folder, count_failure=count, now_ms=now_ms)
     seen = Seen(driver=OpcUaDriver(given, context))
     return seen
 
@@ -96,6 +101,86 @@ async def test_a_subscription_that_the_server_forgot_is_made_again(tmp_path: Pat
         await device.stop()
 
 
+async def test_a_server_that_refuses_subscriptions_is_asked_more_and_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asyncua.ua.uaerrors import BadTooManySubscriptions
+
+    async def refuse(*_: Any) -> None:
+        raise BadTooManySubscriptions
+
+    waits: list[float] = []
+
+    async def note(stop: asyncio.Event, wait_s: float) -> bool:
+        waits.append(wait_s)
+        return await sleep_unless(stop, 0)
+
+    monkeypatch.setattr("edge.drivers.opcua.driver.sleep_unless", note)
+    device = OpcUaDevice(["Energy"])
+    await device.start()
+    server: Any = device._server
+    monkeypatch.setattr(server.iserver.subscription_service, "create_subscription", refuse)
+    seen = seen_by(tmp_path, settings(device, longest_wait="1min"))
+    try:
+        with capture_logs() as logs:
+            async with reading(seen):
+                await seen.until(lambda: len(waits) > 2, "three attempts")
+        assert waits[2] >= 4
+        assert [line["action"] for line in logs] == ["driver.away"]
+        assert seen.values() == {"oven-energy": 0.0}
+    finally:
+        await device.stop()
+
+
+async def test_a_clock_that_is_set_back_stops_nothing(tmp_path: Path) -> None:
+    device = OpcUaDevice(["Energy"])
+    await device.start()
+    back_ms = 0
+    seen = seen_by(tmp_path, settings(device, repeat="100ms"), now_ms=lambda: now_ms() - back_ms)
+    try:
+        async with reading(seen):
+            await seen.until(lambda: len(seen.taken) > 1, "the first readings")
+            back_ms = 3_600_000
+            before = len(seen.taken)
+            await seen.until(lambda: len(seen.taken) > before + 2, "readings of a value that stands still")
+    finally:
+        await device.stop()
+
+
+async def test_no_request_asks_for_more_than_a_small_server_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"E{i}" for i in range(120)]
+    device = OpcUaDevice(names)
+    await device.start()
+    server: Any = device._server
+    service = server.iserver.subscription_service
+    taken: list[int] = []
+    create = service.create_monitored_items
+
+    async def note(request: Any) -> Any:
+        taken.append(len(request.ItemsToCreate))
+        return await create(request)
+
+    monkeypatch.setattr(service, "create_monitored_items", note)
+    meters = {name.lower(): {"node": f"ns=2;s={name}", **METER} for name in names}
+    seen = seen_by(tmp_path, settings(device, meters=meters))
+    try:
+        async with reading(seen):
+            await seen.until(lambda: sum(taken) == len(names), "all nodes subscribed to")
+        assert max(taken) <= 100
+    finally:
+        await device.stop()
+
+
+def test_changes_that_came_at_one_instant_are_its_last_value(tmp_path: Path) -> None:
+    driver: Any = seen_by(tmp_path, settings(None, clock="agent")).driver
+
+    found = driver._readings([("oven-energy", Sample(value=value)) for value in (1.0, 2.0, 3.0)])
+
+    assert [reading.value for reading in found] == [3.0]
+
+
 async def test_times_and_status_of_the_source_arrive(tmp_path: Path) -> None:
     device = OpcUaDevice(["Energy"])
     await device.start()
@@ -123,20 +208,56 @@ async def test_a_namespace_that_the_server_lacks_is_named(tmp_path: Path) -> Non
         await device.stop()
 
 
-@pytest.fixture
-def server_files(tmp_path: Path) -> tuple[Path, Path]:
-    """A server's certificate and key."""
+async def test_a_device_that_resets_the_connection_leaves_nothing_of_its_line() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(reset, "127.0.0.1", 0)
+    line = Line(to_port=server.sockets[0].getsockname()[1])
+    await line.set_state(State.WHOLE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", line.port)
+    try:
+        writer.write(b"x")
+        assert await reader.read() == b""
+        async with asyncio.timeout(30):
+            while line._tasks or line._open:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.005)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+        await line.close()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a server's certificate and key, and an agent's: making keys takes long."""
     from asyncua.crypto.cert_gen import (
         dump_private_key_as_pem,
         generate_private_key,
         generate_self_signed_app_certificate,
     )
 
+    from edge.drivers.opcua.certificates import find_or_make_identity
+
+    folder = tmp_path_factory.mktemp("certificates")
+    find_or_make_identity(folder / "opcua-certificate.der", folder / "opcua-key.pem", agent="cabinet-1")
     key = generate_private_key()
     names = [x509.UniformResourceIdentifier("urn:freeopcua:python:server"), x509.DNSName(socket.gethostname())]
     certificate = generate_self_signed_app_certificate(key, "server", {}, names, [ExtendedKeyUsageOID.SERVER_AUTH])
-    (tmp_path / "server.der").write_bytes(certificate.public_bytes(Encoding.DER))
-    (tmp_path / "server.pem").write_bytes(dump_private_key_as_pem(key))
+    (folder / "server.der").write_bytes(certificate.public_bytes(Encoding.DER))
+    (folder / "server.pem").write_bytes(dump_private_key_as_pem(key))
+    return folder
+
+
+@pytest.fixture
+def server_files(made_once: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A server's certificate and key; the agent has its own."""
+    for made in made_once.iterdir():
+        copy2(made, tmp_path)
     return tmp_path / "server.der", tmp_path / "server.pem"
 
 
@@ -152,6 +273,10 @@ def server_files(tmp_path: Path) -> tuple[Path, Path]:
 async def test_a_secured_connection_with_a_user(
     policy: str, mode: str, tmp_path: Path, server_files: tuple[Path, Path]
 ) -> None:
+    if mode == "Sign":
+        # This agent makes its own.
+        for name in ("opcua-certificate.der", "opcua-key.pem"):
+            (tmp_path / name).unlink()
     device = OpcUaDevice(["Energy"], certificate=server_files, user=("reader", "correct horse"))
     await device.start()
     (tmp_path / "password").write_text("correct horse\n", encoding="utf-8")
@@ -174,7 +299,7 @@ async def test_a_secured_connection_with_a_user(
         ({"security": {"policy": "None"}}, "does not offer this security policy"),
         ({"security": {"policy": "Aes256Sha256RsaPss", "mode": "Sign"}}, "does not offer this security policy"),
         (
-            {"security": {"policy": "Basic256Sha256", "server_certificate": "other.der"}},
+            {"security": {"policy": "Basic256Sha256", "server_certificate": "other.der"}, "timeout": "300ms"},
             "no answer|certificate|no conn",
         ),
     ],
@@ -188,9 +313,7 @@ async def test_a_server_that_does_not_let_us_in_is_told_in_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPCUA_TEST_PASSWORD", "wrong")
-    from edge.drivers.opcua.certificates import find_or_make_identity
-
-    find_or_make_identity(tmp_path / "other.der", tmp_path / "other.pem", agent="other")
+    copy2(tmp_path / "opcua-certificate.der", tmp_path / "other.der")
     device = OpcUaDevice(["Energy"], certificate=server_files, user=("reader", "correct horse"))
     await device.start()
     (tmp_path / "right").write_text("correct horse", encoding="utf-8")
@@ -232,14 +355,32 @@ def test_what_is_missing_shows_before_anything_starts(tmp_path: Path, monkeypatc
         ({"endpoint": "192.168.1.30:4840"}, "not an endpoint"),
         ({"endpoint": "opc.tcp://user:secret@plc"}, "don't belong into the endpoint"),
         ({"meters": {"a": {"node": "Oven.Energy", **METER}}}, "is not a node id"),
+        ({"meters": {"a": {"node": "ns=2;i=4294967296", **METER}}}, "is not a node id"),
+        ({"meters": {"a": {"node": "ns=65536;s=a", **METER}}}, "is not a node id"),
+        ({"meters": {"a": {"node": f"ns=2;g={'-' * 36}", **METER}}}, "is not a node id"),
+        ({"meters": {"a": {"node": "ns=2;b=@", **METER}}}, "is not a node id"),
         ({"password": {"file": "x"}}, "needs its `user`"),
         ({"user": "u", "password": {}}, "name one"),
     ],
-    ids=["address", "credentials", "node", "user", "secret"],
+    ids=["address", "credentials", "node", "number", "namespace", "guid", "opaque", "user", "secret"],
 )
 def test_settings_that_cannot_be_are_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         settings(None, **change)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "i=2258",
+        "ns=2;s=Oven;Energy",
+        "ns=65535;i=4294967295",
+        "nsu=urn:x;g=09087e75-8e5e-499b-954f-f2a9603db28a",
+        "b=T3Zlbg==",
+    ],
+)
+def test_node_ids_of_every_kind(node: str) -> None:
+    assert settings(None, meters={"a": {"node": node, **METER}}).meters["a"].node == node
 
 
 def test_the_port_of_opc_ua_is_the_default() -> None:

@@ -39,8 +39,9 @@ def test_the_sources_time_is_the_instant() -> None:
         (NOW + 3_600_000, NOW - 20, NOW - 20),
         (None, None, NOW),
         (NOW + 7_200_000, NOW + 7_200_000, NOW),
+        (1_325_376_000_000, NOW - 20, NOW - 20),
     ],
-    ids=["no source", "source of 1970", "source keeps local time", "neither", "both keep local time"],
+    ids=["no source", "source of 1970", "source keeps local time", "neither", "both keep local time", "source of 2012"],
 )
 def test_a_time_that_cannot_be_right_gives_way_to_the_next(
     source_ms: int | None, server_ms: int | None, expected: int
@@ -71,6 +72,31 @@ def test_what_comes_late_keeps_its_own_time() -> None:
     read(oven, Sample(value=5.0, source_ms=NOW, server_ms=NOW))
 
     assert read(oven, Sample(value=4.0, source_ms=NOW - 3_000, server_ms=NOW - 3_000)).at_ms == NOW - 3_000
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        (Clock.SERVER, [(10.0, NOW), (12.0, NOW + 60_000), (11.0, NOW + 55_000), (12.0, NOW + 58_000)]),
+        (Clock.AGENT, [(10.0, NOW), (12.0, NOW + 60_010), None, None]),
+    ],
+    ids=["server", "agent"],
+)
+def test_a_change_that_is_told_after_a_later_value_was_read_is_not_one_of_now(
+    clock: Clock, expected: list[tuple[float, int] | None]
+) -> None:
+    """Or else the counter would fall and rise again."""
+    oven = teller(clock=clock)
+    said = [
+        (Sample(value=10.0, server_ms=NOW, is_asked=True), NOW),
+        (Sample(value=12.0, server_ms=NOW + 60_000, is_asked=True), NOW + 60_010),
+        (Sample(value=11.0, server_ms=NOW + 55_000), NOW + 61_000),
+        (Sample(value=12.0, server_ms=NOW + 58_000), NOW + 61_000),
+    ]
+
+    found = [oven.reading(sample, now_ms=now_ms) for sample, now_ms in said]
+
+    assert [reading and (reading.value, reading.at_ms) for reading in found] == expected
 
 
 def test_an_interval_is_told_once_and_only_with_its_own_time() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,15 +17,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
+from edge.configuration import load_configuration
 from edge.devices.pulses import SimulatedChip
-from edge.drivers import DriverContext
+from edge.drivers import DriverContext, now_ms
 from edge.drivers.contract.seen import Seen, reading
 from edge.drivers.pulses.counting import Edge, PulseCounter
 from edge.drivers.pulses.driver import PulsesDriver
 from edge.drivers.pulses.input import InputAwayError, Line, open_input
-from edge.drivers.pulses.registers import Registers, RegistersUnavailableError, Start, Wanted
+from edge.drivers.pulses.registers import Registers, RegistersUnavailableError, Start, Wanted, load_registers
 from edge.drivers.pulses.settings import Active, Bias, PulsesSettings
 from edge.errors import EdgePermanentError
+from schemas.configuration import ConfigurationError
 
 MS = 1_000_000
 ENERGY = {"line": 17, "unit": "kWh", "resource": "energy", "pulses_per_unit": 1000}
@@ -166,6 +171,16 @@ def test_a_start_value_sets_the_register_once(tmp_path: Path) -> None:
     assert register_of(path, start=Start(value=Fraction(500), day="2026-02-05")) == 500
 
 
+def test_what_was_never_saved_is_told(tmp_path: Path) -> None:
+    registers = Registers(tmp_path / "r.json", {"m": Wanted(unit="l", per_pulse=Fraction(10))})
+    registers.count("m", 3)
+
+    assert registers.unsaved() == 3
+    registers.save(registers.snapshot())
+    registers.count("m", 2)
+    assert registers.unsaved() == 2
+
+
 def test_another_unit_needs_another_start(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     register_of(path)
@@ -205,13 +220,13 @@ def test_a_file_that_cannot_be_used_says_what_to_do(text: str, words: str, tmp_p
         register_of(tmp_path / "r.json")
 
 
-def make(folder: Path, chip: SimulatedChip, **more: Any) -> Seen:
+def make(folder: Path, chip: SimulatedChip, *, now_ms: Callable[[], int] = now_ms, **more: Any) -> Seen:
     entry = {"name": "s0", "driver": "pulses", "chip": chip.chip, "every": "20ms", "meters": {"hall": ENERGY}}
 
     def count_failure() -> None:
         seen.failures += 1
 
-    context = DriverContext(agent="a", folder=folder, count_failure=count_failure)
+    context = DriverContext(agent="a", folder=folder, count_failure=count_failure, now_ms=now_ms)
     seen = Seen(driver=PulsesDriver(PulsesSettings.model_validate(entry | more), context))
     return seen
 
@@ -254,6 +269,64 @@ async def test_nothing_is_told_that_is_not_on_disk(tmp_path: Path, monkeypatch: 
         assert [line["action"] for line in logs] == ["pulses.unsaved"]
         assert seen.values() == {"hall": 0.0}
         await seen.until(lambda: seen.values() == {"hall": 0.003}, "the pulses, once the disk has room")
+
+
+async def test_a_save_that_is_cut_short_ends_before_the_last_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads at one file would leave it damaged, or with the older count."""
+    chip = SimulatedChip("cancelled")
+    driver = make(tmp_path, chip).driver
+    fsync, began, go_on = os.fsync, threading.Event(), threading.Event()
+    writing: list[int] = []
+    most = 0
+
+    def slowly(handle: int) -> None:
+        nonlocal most
+        writing.append(handle)
+        most = max(most, len(writing))
+        began.set()
+        assert go_on.wait(30)
+        fsync(handle)
+        writing.pop()
+
+    async def read() -> None:
+        await driver.start()
+        async for _ in driver.readings():
+            monkeypatch.setattr(os, "fsync", slowly)
+            chip.pulse(17, 3)
+
+    task = asyncio.create_task(read())
+    await asyncio.to_thread(began.wait, 30)
+    chip.pulse(17, 2)
+    task.cancel()
+    await asyncio.sleep(0.05)  # time enough for a second thread to begin
+    go_on.set()
+    await asyncio.wait([task])
+    assert most == 1
+    assert load_registers(tmp_path / "s0-registers.json")["hall"].pulses == 5
+
+
+async def test_a_clock_that_is_set_back_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.drivers.pulses.driver._SAVE_MS", 20)
+    back_ms = 0
+    seen = make(tmp_path, SimulatedChip("clock"), every="100ms", now_ms=lambda: now_ms() - back_ms)
+    async with reading(seen):
+        await seen.until(lambda: len(seen.taken) > 0, "the first reading")
+        back_ms = 3_600_000
+        await seen.until(lambda: len(seen.taken) > 3, "the next ones")
+
+
+def test_a_file_of_registers_has_one_driver(tmp_path: Path) -> None:
+    drivers = [
+        {"name": name, "driver": "pulses", "meters": {name: ENERGY}, **more}
+        for name, more in (("s0", {}), ("s1", {"file": "./s0-registers.json"}))
+    ]
+    text = {"organisation": "o", "site": "s", "agent": "a", "broker": "mqtt://localhost", "drivers": drivers}
+    (tmp_path / "edge.yaml").write_text(json.dumps(text), encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=r"it uses the file s0-registers\.json .* driver s0"):
+        load_configuration(tmp_path / "edge.yaml", {})
 
 
 async def test_edges_that_the_kernel_lost_are_told(tmp_path: Path) -> None:

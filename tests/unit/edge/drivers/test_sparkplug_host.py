@@ -115,7 +115,10 @@ def test_an_alias_that_a_birth_gives_twice_stands_for_nothing() -> None:
     talk.born()
     talk.hear(MessageType.DEVICE_BIRTH, [metric("Energy", 1, 1.0), metric("Other", 1, 2.0)], "oven")
 
+    names = [metric(f"N{i}", 2, 1.0) for i in range(5_000)]
+    talk.hear(MessageType.DEVICE_BIRTH, [metric("Energy", 1, 1.0), metric("Other", 1, 2.0), *names], "oven")
     by_alias = talk.data(metric(None, 1, 101.0))
+    assert len(words(talk.data(metric(None, 2, 1.0)))) < 200
     by_both = talk.data(metric("Energy", 1, 102.0))
 
     assert (said(by_alias), "stands for Energy, Other" in words(by_alias)) == ({}, True)
@@ -165,16 +168,50 @@ def test_what_is_not_to_be_stored_is_not() -> None:
     assert (said(undated), "historical value without a time" in words(undated)) == ({}, True)
 
 
+@pytest.mark.parametrize(("quality", "is_told"), [(None, True), (192, True), (0, False), (500, False), (2**31, False)])
+def test_a_value_that_is_bad_or_stale_is_none(quality: int | None, is_told: bool) -> None:
+    talk = Talk()
+    talk.born()
+
+    outcome = talk.data(metric(None, 1, 666.0, quality=quality))
+
+    assert (bool(said(outcome)), "bad or stale" in words(outcome)) == (is_told, not is_told)
+    assert said(talk.data(metric(None, 1, 101.0))) == {"energy": 101.0}
+
+
 @pytest.mark.parametrize(
     ("at_ms", "expected"),
-    [(NOW - 5_000, NOW - 5_000), (None, NOW), (0, NOW), (NOW + 7_200_000, NOW)],
-    ids=["its own", "none", "1970", "local time"],
+    [(NOW - 5_000, NOW - 5_000), (None, NOW), (0, NOW), (NOW + 7_200_000, NOW), (1_325_376_000_000, NOW)],
+    ids=["its own", "none", "1970", "local time", "2012"],
 )
 def test_the_instant_is_the_metrics_where_it_can_be_right(at_ms: int | None, expected: int) -> None:
     talk = Talk()
     talk.born()
 
     assert talk.data(metric(None, 1, 1.0, at_ms=at_ms)).samples[0].at_ms == expected
+
+
+def test_a_value_that_stands_still_is_told_with_the_time_of_each_birth() -> None:
+    """Or else a register that stands still for a weekend would look like one that nobody read."""
+    talk = Talk()
+
+    def told() -> list[tuple[float, int]]:
+        return [(sample.value, sample.at_ms) for outcome in talk.born() for sample in outcome.samples]
+
+    assert told() == [(5.0, NOW), (100.0, NOW)]
+    for _ in range(2):
+        talk.now += SILENT
+        assert told() == [(5.0, talk.now), (100.0, talk.now)]
+    talk.data(metric(None, 1, 101.0, at_ms=talk.now - 5))
+    assert told()[1] == (100.0, NOW)
+
+
+def test_what_is_historical_may_be_years_old() -> None:
+    talk = Talk()
+    talk.born()
+    old = metric(None, 1, 1.0, at_ms=1_325_376_000_000, is_historical=True)
+
+    assert talk.data(old).samples[0].at_ms == 1_325_376_000_000
 
 
 def test_of_an_interval_meter_a_birth_only_repeats() -> None:
@@ -227,6 +264,20 @@ def test_a_node_that_answers_and_goes_wrong_again_is_not_asked_at_once() -> None
         talk.data(metric(None, 1, 666.0))
 
     assert requests == 10
+
+
+def test_a_clock_that_is_set_back_delays_no_request() -> None:
+    talk = Talk()
+    assert talk.asked()
+    talk.born()
+    talk.now -= 365 * 86_400_000
+    talk.seq += 3
+    talk.data(metric(None, 1, 666.0))
+    talk.host.look(talk.now)
+    talk.now = talk.host.next_ms()
+
+    assert talk.now <= NOW - 365 * 86_400_000 + WAIT
+    assert talk.asked()
 
 
 def test_a_node_that_is_silent_is_asked_and_then_away() -> None:

@@ -30,6 +30,7 @@ def field(number_: int, kind: int, value: bytes | int) -> bytes:
 def test_the_bytes_of_the_specification_are_read() -> None:
     """Written by hand from the field numbers of the specification, with a data set (17) and metadata (8) on the way."""
     unit = field(1, 2, b"engUnit") + field(2, 2, field(1, 0, 12) + field(8, 2, b"kWh"))
+    quality = field(1, 2, b"Quality") + field(2, 2, field(1, 0, 3) + field(3, 0, 500))
     metric = (
         field(1, 2, b"Energy/Import")
         + field(2, 0, 7)
@@ -37,7 +38,7 @@ def test_the_bytes_of_the_specification_are_read() -> None:
         + field(4, 0, 10)
         + field(5, 0, 1)
         + field(8, 2, b"\x0a\x01x")
-        + field(9, 2, unit)
+        + field(9, 2, unit + quality)
         + field(13, 1, struct.pack("<d", 10234.5))
     )
     other = field(2, 0, 8) + field(6, 0, 1) + field(7, 0, 1) + field(17, 2, b"\x08\x01")
@@ -47,7 +48,16 @@ def test_the_bytes_of_the_specification_are_read() -> None:
         at_ms=AT + 1,
         seq=255,
         metrics=(
-            Metric(name="Energy/Import", alias=7, at_ms=AT, datatype=10, value=10234.5, unit="kWh", is_historical=True),
+            Metric(
+                name="Energy/Import",
+                alias=7,
+                at_ms=AT,
+                datatype=10,
+                value=10234.5,
+                unit="kWh",
+                quality=500,
+                is_historical=True,
+            ),
             Metric(alias=8, is_transient=True, is_null=True),
         ),
     )
@@ -88,6 +98,17 @@ def test_what_is_encoded_comes_back(said: tuple[DataType, int]) -> None:
     found = decode(encode(Payload(at_ms=AT, seq=3, metrics=(Metric(name="a", datatype=datatype, value=value),))))
 
     assert number(found.metrics[0].value, datatype) == value
+
+
+def test_what_is_no_utf_8_is_text_all_the_same() -> None:
+    latin = "°C".encode("latin-1")
+    unit = field(1, 2, b"engUnit") + field(2, 2, field(8, 2, latin))
+    metric = field(1, 2, b"Temp " + latin) + field(4, 0, 10) + field(9, 2, unit) + field(15, 2, latin)
+
+    found = decode(field(2, 2, metric)).metrics[0]
+
+    assert (found.name, found.unit, found.value) == ("Temp \ufffdC", "\ufffdC", "\ufffdC")
+    assert number(found.value, found.datatype) is None
 
 
 @given(st.binary(max_size=200))
