@@ -77,7 +77,7 @@ class EdgeSettings(SelfChecking):
     tls: TlsSettings = TlsSettings()
     outbox: OutboxSettings = OutboxSettings()
     batch: BatchSettings = BatchSettings()
-    window: Annotated[int, Field(ge=1, le=1_000, description="messages ahead of what is stored, at most")] = 20
+    window: Annotated[int, Field(ge=1, le=1_000, description="messages ahead of what is stored, at most")] = 50
     window_size: Annotated[
         ByteSize, Field(ge=1_000, description="what they take, at most; a larger message goes alone")
     ] = ByteSize(1_000_000)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +26,7 @@ from edge.batch import Draft
 from edge.errors import ForeignConfirmationError, OutboxFullError, OutboxUnavailableError
 from edge.messages import encode_readings
 from edge.outbox_file import DAMAGED, UNAVAILABLE, Lock, error_code, move_aside, open_database
-from edge.outbox_table import Row, Waiting
+from edge.outbox_table import Row, State, Waiting
 from schemas.topics import Kind
 from schemas.wire import OutboxState
 
@@ -46,23 +46,6 @@ class WhenFull(StrEnum):
     STOP_READING = "stop_reading"
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The file's one row, whose columns have these names."""
-
-    epoch: str
-    last_seq: int
-    stored_seq: int
-    readings: int
-    dropped_readings: int
-    dropped_messages: int
-    size_bytes: int
-    waiting_readings: int
-
-
-_COLUMNS = ", ".join(field.name for field in fields(_State))
-
-
 class Outbox:
     """One SQLite file, one writer. Safe to call from several threads.
 
@@ -78,14 +61,14 @@ class Outbox:
         self._now_ms = now_ms
         self._mutex = threading.RLock()
         self._closed = False
-        self._state: _State
+        self._state: State
         self._saved_seq: int
         self._confirmed_s: float
         self._lock = Lock(path)
         try:
             self._db = self._open()
             self._is_open = True
-            self._guarded(self._load)
+            self._note_saved(self._guarded(self._load))
         except BaseException:
             self._lock.release()
             raise
@@ -219,7 +202,7 @@ class Outbox:
                 size_bytes=size,
                 waiting_readings=old.waiting_readings + sum(draft.readings for draft in drafts) - sum(dropped),
             )
-            self._save(new)
+            table.save_state(self._db, new)
         self._note_saved(new)
         if dropped:
             log.error(
@@ -255,7 +238,7 @@ class Outbox:
                 size_bytes=old.size_bytes + added,
                 waiting_readings=old.waiting_readings + sum(row.readings for row in rows) - readings,
             )
-            self._save(new)
+            table.save_state(self._db, new)
         self._note_saved(new)
         return [row.seq for row in rows]
 
@@ -301,7 +284,7 @@ class Outbox:
     def _write_confirmed(self) -> None:
         with self._transaction():
             table.delete_up_to(self._db, self._state.stored_seq)
-            self._save(self._state)
+            table.save_state(self._db, self._state)
         self._note_saved(self._state)
 
     def _guarded(self, act: Callable[[], Result]) -> Result:
@@ -323,7 +306,7 @@ class Outbox:
 
     def _begin_with(self, database: sqlite3.Connection) -> None:
         self._db = database
-        self._load()
+        self._note_saved(self._load())
         # Until then, as on a disk that is full or can only be read, each use tries anew.
         self._is_open = True
 
@@ -357,19 +340,12 @@ class Outbox:
         )
         return open_database(self._path)
 
-    def _load(self) -> None:
+    def _load(self) -> State:
         with self._transaction():
             # Within the transaction, so that two first starts cannot make two epochs.
-            self._db.execute("INSERT OR IGNORE INTO outbox (one, epoch) VALUES (1, ?)", (str(ULID()),))
-            state = _State(*self._db.execute(f"SELECT {_COLUMNS} FROM outbox").fetchone())
-        self._note_saved(state)
+            return table.load_state(self._db, new_epoch=str(ULID()))
 
-    def _save(self, state: _State) -> None:
-        values = astuple(state)
-        places = ", ".join("?" * len(values))
-        self._db.execute(f"UPDATE outbox SET ({_COLUMNS}) = ({places})", values)
-
-    def _note_saved(self, state: _State) -> None:
+    def _note_saved(self, state: State) -> None:
         """Only after its commit, which may fail: the file has come so far."""
         self._state = state
         self._saved_seq, self._confirmed_s = state.stored_seq, time.monotonic()

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 from edge.batch import Draft
 from schemas.topics import Kind
@@ -15,6 +15,23 @@ ROW_BYTES = 64
 """What SQLite needs for a row besides the payload, roughly."""
 _LEVEL = 6
 """Of 100 meters at one instant 66 bytes a reading become 14, in a tenth of a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The table of one row, whose columns have these names: numbers and counts of this epoch, and what waits."""
+
+    epoch: str
+    last_seq: int
+    stored_seq: int
+    readings: int
+    dropped_readings: int
+    dropped_messages: int
+    size_bytes: int
+    waiting_readings: int
+
+
+_COLUMNS = ", ".join(field.name for field in fields(State))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +57,19 @@ class Row:
     def size_bytes(self) -> int:
         """What it takes, about."""
         return len(self.payload) + ROW_BYTES
+
+
+def load_state(database: sqlite3.Connection, *, new_epoch: str) -> State:
+    """How it stands; a table that is new begins with `new_epoch`."""
+    database.execute("INSERT OR IGNORE INTO outbox (one, epoch) VALUES (1, ?)", (new_epoch,))
+    return State(*database.execute(f"SELECT {_COLUMNS} FROM outbox").fetchone())
+
+
+def save_state(database: sqlite3.Connection, state: State) -> None:
+    """Write it."""
+    values = astuple(state)
+    places = ", ".join("?" * len(values))
+    database.execute(f"UPDATE outbox SET ({_COLUMNS}) = ({places})", values)
 
 
 def row_of(draft: Draft, *, epoch: str, seq: int) -> Row:

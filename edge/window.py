@@ -16,6 +16,8 @@ _LATE_S = 2.0
 """Silence for as long, and for twice as long as the quickest confirmation took, is late."""
 _DAMPING = 1 / 3
 """How much of the way (of its logarithm) a round goes: with the square of the delay, the most that does not swing."""
+_USUAL = 20
+"""Messages; wider windows are for quick paths, on which an agent alone drains its backlog."""
 _NEWEST_AT_ONCE = 2
 """Messages sent ahead of a backlog from one confirmation to the next."""
 _MOST_AHEAD = 500
@@ -205,7 +207,9 @@ class Window:
 
         All who share a queue see the same delay, and so come to the same width, whoever was there first.
         """
-        aim = self._size * min(1.0, (max(_QUICK_S, 1.5 * self._quickest_s) / max(took_s, 1e-3)) ** 2)
+        slow = took_s / max(_QUICK_S, 1.5 * self._quickest_s)
+        # Where others wait, a wide window is worth no more than a usual one.
+        aim = float(self._size) if slow <= 1 else min(self._size, _USUAL) / slow**2
         part = min(1.0, confirmed / self._allowed)
         wanted = self._allowed * (aim / self._allowed) ** (_DAMPING * part)
         if wanted > self._allowed:

@@ -54,8 +54,8 @@ def _edge(arguments: argparse.Namespace) -> None:
     if case.drain is not None:
         drain = case.drain
         print(
-            f"backlog of {drain.backlog_readings:,} readings in {drain.outbox_mb} MB, {drain.outbox_bytes_a_reading} bytes "
-            f"a reading (a week {drain.week_of_these_meters_gb} GB): started in {drain.start_s} s, drained at "
+            f"backlog of {drain.backlog_readings:,} readings in {drain.outbox_mb} MB, {drain.outbox_bytes_a_reading} "
+            f"bytes a reading (a week {drain.week_of_these_meters_gb} GB): started in {drain.start_s} s, drained at "
             f"{drain.readings_per_s:,}/s, newest reading stored {drain.live_age_median_s} s old "
             f"(at most {drain.live_age_max_s}), peak {drain.peak_mb} MB, all stored: {drain.all_stored}"
         )

@@ -6,7 +6,17 @@ import argparse
 import importlib
 from typing import Any
 
-MODULES = ("edge_outbox", "edge_enter", "edge_drivers", "edge_enrol", "edge_profiles", "edge_init", "edge_status", "edge_probe", "edge_scan")
+MODULES = (
+    "edge_outbox",
+    "edge_enter",
+    "edge_drivers",
+    "edge_enrol",
+    "edge_profiles",
+    "edge_init",
+    "edge_status",
+    "edge_probe",
+    "edge_scan",
+)
 """Modules beside this one with further words of `edge`."""
 
 
@@ -42,7 +52,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="FILE", help="the agent's configuration, edge.yaml")
+    parser.add_argument(
+        "--config", default="edge.yaml", metavar="FILE", help="the agent's configuration (default: here)"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:

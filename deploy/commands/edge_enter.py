@@ -20,7 +20,9 @@ def add(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Check what a person read on a dial, and put it where the agent takes it, now or when it runs. "
         "The meter is one of a `manual` driver. Exit status 1 when the value is refused, which says why.",
     )
-    enter.add_argument("--config", required=True, metavar="FILE", help="the agent's configuration, edge.yaml")
+    enter.add_argument(
+        "--config", default="edge.yaml", metavar="FILE", help="the agent's configuration (default: here)"
+    )
     enter.add_argument("meter", nargs="?", metavar="METER", help="the meter's key")
     enter.add_argument("value", nargs="?", metavar="VALUE", help="what the dial shows, as in 12345.6 or 12345,6")
     enter.add_argument("--at", metavar="TIME", help="when it was read, as in '2026-11-22 07:30' or 07:30; now")

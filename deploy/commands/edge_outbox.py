@@ -14,7 +14,9 @@ def add(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Before an older version of Afkobling is installed, bring the outbox to the format that it knows: "
         "everything in it stays. A newer version does so by itself when it opens the file. The agent must be stopped.",
     )
-    outbox.add_argument("--config", required=True, metavar="FILE", help="the agent's configuration, edge.yaml")
+    outbox.add_argument(
+        "--config", default="edge.yaml", metavar="FILE", help="the agent's configuration (default: here)"
+    )
     outbox.add_argument("--to-format", required=True, type=int, metavar="N", help="the format to bring it to")
     outbox.set_defaults(run=_to_format)
 

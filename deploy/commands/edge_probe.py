@@ -27,7 +27,7 @@ def add(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "missing or implausible.",
     )
     probe.add_argument("driver", nargs="?", metavar="DRIVER", help="a driver's name in the configuration (all)")
-    probe.add_argument("--config", metavar="FILE", help="the agent's configuration, edge.yaml")
+    probe.add_argument("--config", metavar="FILE", help="the agent's configuration (default: edge.yaml here)")
     probe.add_argument("--profile", metavar="NAME", help="a shipped profile, or the path of your own .yaml file")
     add_line(probe, required=False)
     probe.add_argument("--device-id", type=int, default=None, metavar="N", help="id of the device on its line (1)")
@@ -48,7 +48,9 @@ def _probe(arguments: argparse.Namespace) -> int:
 
     if arguments.seconds is not None and not 0 < arguments.seconds <= 3600:
         raise EdgePermanentError(f"--seconds is more than 0 and at most 3600, not {arguments.seconds:g}")
-    if (arguments.config is None) == (arguments.profile is None):
+    if arguments.config is None and arguments.profile is None:
+        arguments.config = "edge.yaml"
+    if arguments.config is not None and arguments.profile is not None:
         raise EdgePermanentError(
             "give either --config edge.yaml (and a driver's name), or --profile NAME with --host or --serial"
         )

@@ -21,7 +21,9 @@ def add(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Asks the running agent; where none runs, says so and reads the outbox. Exit status 1 when "
         "something is wrong, with what to do.",
     )
-    status.add_argument("--config", required=True, metavar="FILE", help="the agent's configuration, edge.yaml")
+    status.add_argument(
+        "--config", default="edge.yaml", metavar="FILE", help="the agent's configuration (default: here)"
+    )
     status.add_argument("--json", action="store_true", help="print as JSON")
     status.add_argument("--all", action="store_true", help=f"list every meter, not {_MOST_NAMED} at most")
     status.set_defaults(run=_status)

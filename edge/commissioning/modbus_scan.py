@@ -101,13 +101,9 @@ async def _scan(line: Line, ids: Sequence[int], timeout_s: float, progress: Prog
         for device_id in ids:
             device = None
             try:
-                device = await _ask(bus, device_id, timeout_s)
+                device = await _ask_patiently(bus, device_id, timeout_s, again=0 if device_id == ids[0] else 10)
             except LineDownError:
-                if device_id == ids[0]:
-                    raise
-                # After an id that did not answer we connect anew, for which some gateways need a moment.
-                await asyncio.sleep(1)
-                device = await _ask(bus, device_id, timeout_s)
+                raise
             except NonsenseError:
                 strange.append(device_id)
             except DeviceAwayError:
@@ -125,6 +121,16 @@ async def _scan(line: Line, ids: Sequence[int], timeout_s: float, progress: Prog
         )
     finally:
         bus.leave()
+
+
+async def _ask_patiently(bus: Bus, device_id: int, timeout_s: float, *, again: int) -> FoundDevice | None:
+    """As `_ask`. After an id that did not answer we connect anew, for which some gateways need a moment."""
+    for _ in range(again):
+        try:
+            return await _ask(bus, device_id, timeout_s)
+        except LineDownError:
+            await asyncio.sleep(0.5)
+    return await _ask(bus, device_id, timeout_s)
 
 
 async def _ask(bus: Bus, device_id: int, timeout_s: float) -> FoundDevice | None:

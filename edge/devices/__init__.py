@@ -1,1 +1,4 @@
-"""Devices that do not exist: they speak the real protocols on loopback, for tests, trials and whoever writes a driver."""
+"""Devices that do not exist.
+
+They speak the real protocols on loopback, for tests, trials and whoever writes a driver.
+"""

@@ -157,6 +157,11 @@ class BridgeConnection:
         for future in (self._connack, self._suback):
             if not future.cancel() and not future.cancelled():
                 future.exception()  # looked at, so that nobody misses it
+        # An exception in an old one refers to this connection, which would keep paho's sockets open until cycles are
+        # looked for.
+        self._connack, self._suback = self._loop.create_future(), self._loop.create_future()
+        self._connack.cancel()
+        self._suback.cancel()
         self.lost = self.lost or "it was closed"
         self._changed.set()
 

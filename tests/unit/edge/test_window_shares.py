@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 
 from edge.window import Window
 
@@ -23,10 +24,10 @@ class Agent:
     has: set[int] = field(default_factory=set)
 
 
-def agents(count: int, backlog: int) -> list[Agent]:
+def agents(count: int, backlog: int, size: int) -> list[Agent]:
     return [
         Agent(
-            window=Window(size=20, in_flight=1_000, resend_after_s=30, stored_seq=0, now_s=0),
+            window=Window(size=size, in_flight=1_000, resend_after_s=30, stored_seq=0, now_s=0),
             last=backlog,
         )
         for _ in range(count)
@@ -85,9 +86,10 @@ def share(late: list[Agent], live: Agent, seconds: int) -> Shared:
     return Shared(waits_s=waits, own_waits_s=own, idle_steps=idle, longest_queue=longest, copies=copies)
 
 
-def test_a_country_that_comes_back_does_not_queue_up_before_live_readings() -> None:
-    """200 agents, one message of each a two-second queue: full windows would be one of forty seconds."""
-    late, [live] = agents(200, 10_000), agents(1, 0)
+@pytest.mark.parametrize("size", [20, 50])
+def test_a_country_that_comes_back_does_not_queue_up_before_live_readings(size: int) -> None:
+    """200 agents, one message of each a two-second queue: full windows of 20 would be one of forty seconds."""
+    late, [live] = agents(200, 10_000, size), agents(1, 0, size)
     found = share(late, live, 60)
     settled = found.waits_s[10:]
     assert np.median(settled) < 8
@@ -97,8 +99,9 @@ def test_a_country_that_comes_back_does_not_queue_up_before_live_readings() -> N
     assert found.copies == 0
 
 
-def test_they_share_alike_and_each_shows_what_happens_now() -> None:
-    late, [live] = agents(50, 10_000), agents(1, 0)
+@pytest.mark.parametrize("size", [20, 50])
+def test_they_share_alike_and_each_shows_what_happens_now(size: int) -> None:
+    late, [live] = agents(50, 10_000, size), agents(1, 0, size)
     found = share(late, live, 60)
     stored = sorted(agent.stored for agent in late)
     assert stored[0] > 0.6 * stored[len(stored) // 2]
@@ -109,8 +112,9 @@ def test_they_share_alike_and_each_shows_what_happens_now() -> None:
     assert found.copies == 0
 
 
-def test_one_alone_gets_its_whole_window() -> None:
-    [late], [live] = agents(1, 10_000), agents(1, 0)
+@pytest.mark.parametrize("size", [20, 50])
+def test_one_alone_gets_its_whole_window(size: int) -> None:
+    [late], [live] = agents(1, 10_000, size), agents(1, 0, size)
     found = share([late], live, 60)
-    assert late.window.allowed == 20
+    assert late.window.allowed == size
     assert max(found.waits_s) < 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -233,6 +234,32 @@ async def test_a_scan_finds_who_answers_and_what_it_is() -> None:
     assert (silent.device_id, silent.answer) == (7, "it does not know the function; check the profile")
     assert silent.candidates == []
     assert not scan.is_indifferent
+
+
+async def test_a_gateway_that_is_away_for_a_moment_ends_no_scan() -> None:
+    devices = TcpModbusDevices(ModbusBank(framing=Framing.RTU))
+    for device_id in (1, 5):
+        devices.bank.add(device_id).fill(Function.HOLDING, 0, 1)
+    restarts: list[asyncio.Task[None]] = []
+
+    async def restart() -> None:
+        await devices.vanish()
+        await asyncio.sleep(0.1)
+        await devices.start()
+
+    def fall_over(said: Said) -> Iterable[bytes]:
+        if not restarts:
+            restarts.append(asyncio.create_task(restart()))
+        return ()
+
+    devices.bank.add(3).fault = fall_over
+    await devices.start()
+    line = TcpLine(host="127.0.0.1", port=devices.port, framing=Framing.RTU)
+    # (Nobody answers under 4, so that the first who is asked after the restart says nothing.)
+    (scan,) = await scan_modbus([line], range(1, 6), timeout_s=0.05)
+    await asyncio.gather(*restarts)
+    await devices.stop()
+    assert [device.device_id for device in scan.found] == [1, 5]
 
 
 async def test_a_device_that_answers_under_every_id_is_one() -> None:
