@@ -27,8 +27,8 @@ cases: install ## what meters do to a register, and what becomes of it: case, ex
 drivers: install ## what every driver promises, tried on each with a simulated device: driver, check, verdict (DRIVER=modbus)
 	$(BIN)/python -m tests.drivers $(DRIVER)
 
-test: check ## what CI runs: all checks, then all tests on the real servers, two at a time
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+test: check ## what CI runs: all checks, then all tests on the real servers, three at a time (they wait more than they compute)
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 check: install ## style, types and floors
 	$(BIN)/ruff format --check .

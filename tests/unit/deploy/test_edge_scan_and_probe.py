@@ -177,7 +177,7 @@ def test_a_driver_that_cannot_be_made_keeps_nobody_from_the_others(run: Run, met
         (("scan", "modbus", "--host", "h", "--port", "0"), "0 is no TCP port"),
         (("scan", "modbus", "--host", "h", "--baud", "9600"), "--baud goes with --serial"),
         (("scan", "modbus", "--serial", "/dev/x", "--framing", "tcp"), "--port and --framing go with --host"),
-        (("probe",), "give either --config edge.yaml"),
+        (("probe",), "edge.yaml cannot be read"),
         (("probe", "--config", "edge.yaml", "--profile", "p"), "give either --config edge.yaml"),
         (("probe", "--profile", "abb-b23"), "say where the device is: --host ADDRESS, or --serial"),
         (("probe", "oven", "--profile", "abb-b23", "--host", "h"), "'oven' is a driver of a configuration"),
