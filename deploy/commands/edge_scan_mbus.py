@@ -63,7 +63,8 @@ def _scan(arguments: argparse.Namespace) -> int:
 
 def _place(arguments: argparse.Namespace) -> tuple[Place, Speed]:
     """Raises EdgePermanentError for options that do not go together."""
-    from edge.drivers.mbus.line import Parity, Place, Speed
+    from edge.drivers.mbus.line import Place, Speed
+    from edge.drivers.reach import Parity
     from edge.errors import EdgePermanentError
 
     if arguments.serial is not None:

@@ -32,7 +32,8 @@ def lines_of(arguments: argparse.Namespace, *, try_usual: bool) -> Sequence[Line
     Raises EdgePermanentError for options that do not go together.
     """
     from edge.commissioning.modbus_scan import usual_lines
-    from edge.drivers.modbus.line import Framing, Parity, SerialLine, TcpLine
+    from edge.drivers.modbus.line import Framing, SerialLine, TcpLine
+    from edge.drivers.reach import Parity
     from edge.errors import EdgePermanentError
 
     terms = {name: getattr(arguments, name) for name in ("baud", "parity", "stop_bits")}

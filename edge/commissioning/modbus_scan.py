@@ -12,10 +12,11 @@ from edge.commissioning.modbus_reading import ProfileReader
 from edge.drivers import now_ms
 from edge.drivers.modbus.bus import Bus, DeviceAwayError, LineDownError, NonsenseError, Refusal, Request, join
 from edge.drivers.modbus.client import GATEWAY_REFUSALS, refusal_text
-from edge.drivers.modbus.line import Line, Parity, SerialLine
+from edge.drivers.modbus.line import Line, SerialLine
 from edge.drivers.modbus.profile import ModbusProfile, load_modbus_profile
 from edge.drivers.modbus.registers import Function
 from edge.drivers.profile import Protocol, shipped_profiles
+from edge.drivers.reach import Parity
 
 USUAL_TERMS: Sequence[tuple[int, Parity]] = (
     (9600, Parity.NONE),

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge.drivers.quantity import Quantity
 from edge.errors import EdgePermanentError
 from schemas.configuration import ConfigurationError, parse_configuration
 from schemas.topics import Key
@@ -39,6 +40,7 @@ class Profile(BaseModel):
 
 
 P = TypeVar("P", bound=Profile)
+Q = TypeVar("Q", bound=Quantity)
 
 
 def shipped_profiles(protocol: Protocol | None = None) -> Mapping[str, str]:
@@ -100,3 +102,14 @@ def _protocol_of(text: str) -> str | None:
     except (yaml.YAMLError, ValueError):
         return None
     return data.get("protocol") if isinstance(data, dict) else None
+
+
+def choose_quantities(profile: str, known: Mapping[str, Q], meters: Mapping[str, str], *, driver: str) -> dict[str, Q]:
+    """The profile's quantity of each of a driver's meters. Raises EdgePermanentError for one that it has not."""
+    for meter, quantity in meters.items():
+        if quantity not in known:
+            raise EdgePermanentError(
+                f"driver {driver}: meter {meter}: profile {profile} has no quantity {quantity!r}; "
+                f"known: {', '.join(known)}"
+            )
+    return {meter: known[quantity] for meter, quantity in meters.items()}

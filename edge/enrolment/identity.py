@@ -163,8 +163,9 @@ def as_owner(folder: Path) -> Iterator[None]:
         return
     owner, group, groups = folder.stat(), os.getegid(), os.getgroups()
     with contextlib.ExitStack() as back:
-        back.callback(os.setgroups, groups)
-        os.setgroups([])
+        if owner.st_uid != 0:  # some containers do not allow it, and root's own folder needs it not
+            back.callback(os.setgroups, groups)
+            os.setgroups([])
         back.callback(os.setegid, group)
         os.setegid(owner.st_gid)
         back.callback(os.seteuid, 0)

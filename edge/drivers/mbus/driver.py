@@ -20,7 +20,7 @@ from edge.drivers.mbus.profile import MbusQuantity, find_record, load_mbus_profi
 from edge.drivers.mbus.secondary import SecondaryAddress
 from edge.drivers.mbus.status import condition_of
 from edge.drivers.pacing import sleep_unless, ticks
-from edge.errors import EdgePermanentError
+from edge.drivers.profile import choose_quantities
 from edge.notices import Seldom
 from edge.readings import Reading, Taken
 from schemas.durations import SpanMs, span_text
@@ -95,16 +95,10 @@ class MbusDriver:
     def __init__(self, settings: MbusSettings, context: DriverContext) -> None:
         """Raises EdgePermanentError for an unknown profile or quantity."""
         profile = load_mbus_profile(settings.profile, folder=context.folder)
-        for meter, quantity in settings.meters.items():
-            if quantity not in profile.quantities:
-                raise EdgePermanentError(
-                    f"driver {settings.name}: meter {meter}: profile {profile.name} has no quantity {quantity!r}; "
-                    f"known: {', '.join(profile.quantities)}"
-                )
         self._settings = settings
         self._context = context
         self._every_ms = settings.every or (BATTERY_EVERY_MS if profile.battery else MAINS_EVERY_MS)
-        self._quantities = {meter: profile.quantities[quantity] for meter, quantity in settings.meters.items()}
+        self._quantities = choose_quantities(profile.name, profile.quantities, settings.meters, driver=settings.name)
         self._bus: Bus | None = None
         self._identity: SecondaryAddress | None = None
         self._stranger: SecondaryAddress | None = None

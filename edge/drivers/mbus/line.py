@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import socket
 import termios
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from edge.drivers.reach import Parity, why_no_host, why_no_port
 from edge.errors import EdgeTransientError
 
 if TYPE_CHECKING:
@@ -23,14 +21,6 @@ BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
 
 class LineDownError(EdgeTransientError):
     """No connection to the level converter: none of its meters can be reached."""
-
-
-class Parity(StrEnum):
-    """The ninth bit of a byte: even, says the standard; some converters are set up otherwise."""
-
-    EVEN = "even"
-    NONE = "none"
-    ODD = "odd"
 
 
 def _usual(baud: int) -> int:
@@ -231,19 +221,8 @@ def _open_port(path: str, speed: Speed) -> Serial:
 
 
 def _why_down(place: Place, error: Exception, timeout_s: float) -> str:
-    code = getattr(error, "errno", None)
     if place.is_serial:
-        if code == errno.ENOENT:
-            return f"there is no {place}; is the adapter plugged in? `ls /dev/serial/by-id` lists them"
-        if code == errno.EACCES:
-            return f"no right to use {place}; add the agent's user to the group dialout"
-        if code in {errno.EBUSY, errno.EAGAIN}:
-            return f"another program has {place} open; end that one"
-        return f"{place} cannot be opened: {error}"
-    if isinstance(error, socket.gaierror):
-        return f"nobody knows the name {place.host}; check it, or give the IP address"
-    if isinstance(error, TimeoutError):
-        return f"no connection to {place} within {timeout_s:g} s; check address, cable and power"
-    if isinstance(error, ConnectionRefusedError):
-        return f"{place} refuses the connection; check the port, and that the gateway passes bytes on as they are"
-    return f"no connection to {place}: {error}; check address, cable and power"
+        return why_no_port(str(place), error) or f"{place} cannot be opened: {error}"
+    return why_no_host(
+        str(place), error, host=place.host, timeout_s=timeout_s, refused="the gateway passes bytes on as they are"
+    )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import socket
 import termios
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +14,9 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.framer import FramerType
 
 from edge.drivers.modbus.frames import find_answer
-from edge.drivers.modbus.line import Framing, Line, Parity, SerialLine
+from edge.drivers.modbus.line import Framing, Line, SerialLine
 from edge.drivers.modbus.registers import Function
+from edge.drivers.reach import Parity, why_no_host, why_no_port
 from edge.errors import EdgeTransientError
 
 _FRAMERS = {Framing.TCP: FramerType.SOCKET, Framing.RTU: FramerType.RTU}
@@ -242,21 +241,9 @@ def _buses() -> dict[Line, Bus]:
 
 def _why_down(line: Line, error: Exception, timeout_s: float) -> str:
     """Why there is no connection, and what to do."""
-    code = getattr(error, "errno", None)
     if isinstance(line, SerialLine):
-        if code == errno.ENOENT:
-            return f"there is no {line.port}; is the adapter plugged in? `ls /dev/serial/by-id` lists them"
-        if code == errno.EACCES:
-            return f"no right to use {line.port}; add the agent's user to the group dialout"
-        if code in {errno.EBUSY, errno.EAGAIN}:
-            return f"another program, or a driver with other settings, has {line.port} open; end that one"
-        if isinstance(error, termios.error | ValueError):
+        known = why_no_port(line.port, error)
+        if known is None and isinstance(error, termios.error | ValueError):
             return f"{line.port} does not take these settings ({line.terms}): {error.args[-1]}; check the adapter"
-        return f"{line.port} cannot be opened: {error}"
-    if isinstance(error, socket.gaierror):
-        return f"nobody knows the name {line.host}; check it, or give the IP address"
-    if isinstance(error, TimeoutError):
-        return f"no connection to {line} within {timeout_s:g} s; check address, cable and power"
-    if isinstance(error, ConnectionRefusedError):
-        return f"{line} refuses the connection; check the port, and that Modbus TCP is switched on there"
-    return f"no connection to {line}: {error}; check address, cable and power"
+        return known or f"{line.port} cannot be opened: {error}"
+    return why_no_host(str(line), error, host=line.host, timeout_s=timeout_s, refused="Modbus TCP is switched on there")

@@ -18,7 +18,7 @@ from edge.drivers.modbus.line import Framing, Line, SerialLine, SerialSettings, 
 from edge.drivers.modbus.profile import load_modbus_profile, register_of
 from edge.drivers.modbus.registers import Block, decode_block, plan_blocks
 from edge.drivers.pacing import sleep_unless, ticks
-from edge.errors import EdgePermanentError
+from edge.drivers.profile import choose_quantities
 from edge.notices import Seldom
 from edge.readings import Reading, Taken
 from schemas.durations import SpanMs
@@ -102,15 +102,9 @@ class ModbusDriver:
     def __init__(self, settings: ModbusSettings, context: DriverContext) -> None:
         """Raises EdgePermanentError for an unknown profile or quantity."""
         profile = load_modbus_profile(settings.profile, folder=context.folder)
-        for meter, quantity in settings.meters.items():
-            if quantity not in profile.quantities:
-                raise EdgePermanentError(
-                    f"driver {settings.name}: meter {meter}: profile {profile.name} has no quantity {quantity!r}; "
-                    f"known: {', '.join(profile.quantities)}"
-                )
         self._settings = settings
         self._context = context
-        self._quantities = {meter: profile.quantities[quantity] for meter, quantity in settings.meters.items()}
+        self._quantities = choose_quantities(profile.name, profile.quantities, settings.meters, driver=settings.name)
         self._blocks = plan_blocks(
             [register_of(profile, quantity, key=meter) for meter, quantity in settings.meters.items()],
             gap=profile.gap,

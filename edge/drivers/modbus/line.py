@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from edge.drivers.reach import Parity
+
 BAUDS = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 
@@ -16,14 +18,6 @@ class Framing(StrEnum):
 
     TCP = "tcp"
     RTU = "rtu"
-
-
-class Parity(StrEnum):
-    """The ninth bit of a byte on a serial line."""
-
-    NONE = "none"
-    EVEN = "even"
-    ODD = "odd"
 
 
 def _usual(baud: int) -> int:

@@ -18,9 +18,10 @@ from edge.commissioning.modbus_scan import scan_modbus
 from edge.commissioning.observed import Findings, Verdict
 from edge.devices.modbus import ModbusBank, SerialModbusDevices, SimulatedDevice, TcpModbusDevices
 from edge.devices.modbus_faults import Said
-from edge.drivers.modbus.line import Framing, Parity, SerialLine, TcpLine
+from edge.drivers.modbus.line import Framing, SerialLine, TcpLine
 from edge.drivers.modbus.profile import ModbusProfile, load_modbus_profile
 from edge.drivers.modbus.registers import Function, WordOrder
+from edge.drivers.reach import Parity
 from edge.errors import EdgePermanentError
 
 VALUES = {

@@ -21,10 +21,11 @@ from edge.drivers.mbus.asking import MOST_TELEGRAMS, MeterAwayError, ask
 from edge.drivers.mbus.bus import Bus, NoiseError, SilenceError, join
 from edge.drivers.mbus.driver import MbusDriver, MbusSettings
 from edge.drivers.mbus.frames import request, reset
-from edge.drivers.mbus.line import LineDownError, Parity, Place, Speed
+from edge.drivers.mbus.line import LineDownError, Place, Speed
 from edge.drivers.mbus.meanings import Meaning, Measure
 from edge.drivers.mbus.secondary import SecondaryAddress
 from edge.drivers.mbus.telegram import Record
+from edge.drivers.reach import Parity
 from edge.errors import EdgePermanentError
 from edge.readings import Taken
 from schemas.resources import Quality

@@ -18,9 +18,10 @@ from edge.devices.modbus_faults import FAULTS, Fault, Late, Said
 from edge.drivers import DriverContext
 from edge.drivers.modbus.bus import LineDownError, NonsenseError, Request, join
 from edge.drivers.modbus.driver import ModbusDriver, ModbusSettings
-from edge.drivers.modbus.line import Framing, Parity, SerialLine, TcpLine
+from edge.drivers.modbus.line import Framing, SerialLine, TcpLine
 from edge.drivers.modbus.profile import load_modbus_profile
 from edge.drivers.modbus.registers import Function
+from edge.drivers.reach import Parity
 
 PROFILE = load_modbus_profile("carlo-gavazzi-em340", folder=Path())
 VALUES = {"power": -2502.5, "energy-import": 1001.1, "energy-export": 500.5}
