@@ -118,7 +118,7 @@ async def revoke(
 
 def _bound(request: Request, what: str) -> None:
     attempts: Attempts = request.app.state.attempts
-    wait_s = attempts.wait_s(what)
+    wait_s = attempts.wait_s(what, peer=request.client.host if request.client else "")
     if wait_s is not None:
         seconds = math.ceil(wait_s)
         raise ProblemError(

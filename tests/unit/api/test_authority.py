@@ -142,3 +142,10 @@ def test_attempts_are_counted_by_the_minute() -> None:
     assert attempts.wait_s("c") == 1.0
     now[0] = 60.0
     assert [attempts.wait_s("a") for _ in range(3)] == [None, None, 60.0]
+
+
+def test_one_peer_does_not_use_up_what_is_there_for_all() -> None:
+    attempts = Attempts(most_each=9, most_from_one=2, most_in_all=4, clock=lambda: 0.0)
+    told = [attempts.wait_s(str(nth), peer="stranger") for nth in range(9)]
+    assert [wait_s is None for wait_s in told] == [True, True, *[False] * 7]
+    assert attempts.wait_s("code", peer="agent") is None
