@@ -25,6 +25,7 @@ class SparkplugRig:
         self.node = SparkplugNode(self._broker.url, Node(group="hall", node="gateway"), metrics)
         self._said = 0
         self._nonsense = cycle(["bytes", "alias", "gap", "text"])
+        self._raving: asyncio.Task[None] | None = None
 
     def settings(self) -> Mapping[str, Any]:
         energy = {"unit": "kWh", "resource": "energy", "kind": "counter"}
@@ -43,6 +44,7 @@ class SparkplugRig:
         }
 
     async def appear(self) -> None:
+        await self._come_to_senses()
         await asyncio.to_thread(self._broker.start)
         self.node.is_silent = False
         await self.node.start()
@@ -61,7 +63,23 @@ class SparkplugRig:
         self.node.is_silent = True
 
     async def go_mad(self) -> None:
-        match next(self._nonsense):
+        await self._come_to_senses()
+        self._raving = asyncio.create_task(self._rave(next(self._nonsense)))
+
+    async def _rave(self, kind: str) -> None:
+        """Again and again: while a host waits for a birth, what comes before it is no trouble that it counts."""
+        while True:
+            await self._talk_nonsense(kind)
+            await asyncio.sleep(0.1)
+
+    async def _come_to_senses(self) -> None:
+        if self._raving is not None:
+            self._raving.cancel()
+            await asyncio.wait([self._raving])
+            self._raving = None
+
+    async def _talk_nonsense(self, kind: str) -> None:
+        match kind:
             case "bytes":
                 await self.node.say_bytes("oven", b"\xff\x00 not protobuf")
             case "alias":
@@ -73,5 +91,6 @@ class SparkplugRig:
                 await self.node.say("oven", {"x": Metric(alias=1, value="much")})
 
     async def close(self) -> None:
+        await self._come_to_senses()
         await self.node.stop()
         self._broker.kill()
