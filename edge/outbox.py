@@ -333,7 +333,7 @@ class Outbox:
         kept = move_aside(self._path, now_ms=self._now_ms())
         log.critical(
             "the outbox file is damaged; it was moved aside and a new epoch begins. Readings in it that were not "
-            "stored yet are only there: keep it",
+            "stored yet are only there: keep it, and take them back with `afkobling edge outbox --take-back`",
             action="outbox.damaged",
             kept=str(kept),
             error=str(error),
