@@ -22,7 +22,10 @@ from schemas.wire import Instant
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: nothing in it is mistaken for something else."""
 _ID_LENGTH, _SECRET_LENGTH = 6, 24
-_READ_AS = str.maketrans({"O": "0", "I": "1", "L": "1", "-": "", " ": ""})
+_READ_AS = str.maketrans(
+    {"O": "0", "I": "1", "L": "1", **dict.fromkeys("- \u2010\u2011\u2012\u2013\u2014\u2212\u00a0", "")}
+)
+"""Typed sloppily, and with the dashes that a chat or a text program makes of ours."""
 _CODE = re.compile(rf"[{_ALPHABET}]{{{_ID_LENGTH + _SECRET_LENGTH}}}")
 
 Pem = Annotated[str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^-----BEGIN ")]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from api.agents.broker_access import BrokerAccessSettings
 from schemas.broker_url import parse_broker_url
+
+_SERVER = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
 
 def _broker(text: str) -> str:
@@ -17,8 +21,13 @@ def _broker(text: str) -> str:
 
 
 def _server(text: str) -> str:
-    if not text.startswith(("http://", "https://")) or "#" in text:
+    # What else could stand in it would spoil the command line that a technician pastes.
+    if not _SERVER.fullmatch(text):
         raise ValueError("write it like http://192.168.1.5:8080")
+    try:
+        urlsplit(text).port  # noqa: B018 - reading it checks it
+    except ValueError as error:
+        raise ValueError(f"{error}; write it like http://192.168.1.5:8080") from None
     return text.rstrip("/")
 
 

@@ -39,7 +39,7 @@ def test_a_sloppy_hand_is_understood(code: EnrolmentCode, data: st.DataObject) -
     server, _, text = str(code).partition("#")
     typed = "".join(
         data.draw(st.sampled_from({"0": "0Oo", "1": "1IiLl"}.get(one, one + one.lower())))
-        + data.draw(st.sampled_from(["", "", " ", "-"]))
+        + data.draw(st.sampled_from(["", "", " ", "-", "\u2013", "\u2011"]))
         for one in text.replace("-", "")
     )
     assert EnrolmentCode.parse(f"  {server}/#{typed}\n") == code
