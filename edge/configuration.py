@@ -146,7 +146,9 @@ def load_configuration(path: Path, environment: Mapping[str, str]) -> EdgeConfig
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise EdgePermanentError(f"{path} cannot be read: {error.strerror}; give the file with --config") from error
+        raise EdgePermanentError(
+            f"{path} cannot be read: {error.strerror}; `afkobling edge init` writes one, or give the file with --config"
+        ) from error
     except UnicodeDecodeError as error:
         raise EdgePermanentError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
     configuration = resolve(parse_configuration(text, name=str(path), model=EdgeSettings), path, environment)

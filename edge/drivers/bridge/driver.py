@@ -12,12 +12,12 @@ from pydantic import AfterValidator, Field, field_validator
 
 from edge.backoff import Backoff
 from edge.drivers import DriverContext, DriverSettings
-from edge.drivers.bridge.connection import BridgeConnection, Message, Target
 from edge.drivers.bridge.mapping import load_bridge_mapping
 from edge.drivers.bridge.routes import MeterOfDevice, plan_routes
 from edge.drivers.bridge.silence import Silence
 from edge.drivers.credentials import Secret, Trust
 from edge.drivers.documents.reading import Remark
+from edge.drivers.mqtt_connection import Message, MqttConnection, Target
 from edge.drivers.pacing import sleep_unless
 from edge.errors import BrokerUnavailableError, EdgePermanentError
 from edge.notices import Seldom
@@ -100,7 +100,7 @@ class BridgeDriver:
         for key, meter in settings.meters.items():
             devices.setdefault(meter.device, []).append(key)
         self._silence = Silence(devices, after_s=settings.silent_after / 1000)
-        self._connection: BridgeConnection | None = None
+        self._connection: MqttConnection | None = None
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._seldom = Seldom(every_s=3600)
@@ -160,29 +160,23 @@ class BridgeDriver:
             session=any(self._routes.subscriptions().values()) and not self._context.trial,
         )
 
-    async def _connect(self) -> BridgeConnection | None:
+    async def _connect(self) -> MqttConnection | None:
         """A connection that listens; None when the broker is away, which is counted and said, and after `stop`."""
         try:
             target = self._target()
         except EdgePermanentError as error:
             self._note_away(str(error))
             return None
-        self._connection = connection = BridgeConnection(target, changed=self._changed, now_ms=self._context.now_ms)
-        opening = asyncio.ensure_future(connection.open(self._routes.subscriptions()))
-        stopping = asyncio.ensure_future(self._stop.wait())
+        self._connection = connection = MqttConnection(target, changed=self._changed, now_ms=self._context.now_ms)
         try:
-            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done():
+            refused = await connection.open_unless(self._stop, self._routes.subscriptions())
+            if refused is None:
                 return None
-            refused = opening.result()
         except BrokerUnavailableError as error:
             await connection.close()
             self._note_away(str(error))
             return None
         finally:
-            opening.cancel()
-            stopping.cancel()
-            await asyncio.wait([opening, stopping])
             if self._stop.is_set():
                 await connection.close()
         if self._seldom.forget("away"):
@@ -191,7 +185,7 @@ class BridgeDriver:
             self._note_refused(refused)
         return connection
 
-    async def _hear(self, connection: BridgeConnection) -> AsyncIterator[Taken]:
+    async def _hear(self, connection: MqttConnection) -> AsyncIterator[Taken]:
         loop = asyncio.get_running_loop()
         self._silence.begin(loop.time())
         while True:
@@ -213,7 +207,7 @@ class BridgeDriver:
             except TimeoutError:
                 continue
 
-    def _take(self, connection: BridgeConnection, message: Message) -> Taken | None:
+    def _take(self, connection: MqttConnection, message: Message) -> Taken | None:
         """What the message brought. One that brought nothing is dealt with at once."""
         settle = connection.owe(message)
         is_fresh = not message.is_retained
@@ -266,7 +260,7 @@ class BridgeDriver:
                     reason=remark.words,
                 )
 
-    def _note_dropped(self, connection: BridgeConnection) -> None:
+    def _note_dropped(self, connection: MqttConnection) -> None:
         dropped, connection.dropped = connection.dropped, 0
         if dropped:
             self._context.count_failure()

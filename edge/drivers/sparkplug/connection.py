@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from paho.mqtt.client import Client
 
-from edge.drivers.bridge.connection import BridgeConnection, Target
+from edge.drivers.mqtt_connection import MqttConnection, Target
 
 
-class HostConnection(BridgeConnection):
+class HostConnection(MqttConnection):
     """Has the broker say that the host is offline when the connection breaks; without a state topic, tells nothing."""
 
     def __init__(

@@ -12,7 +12,7 @@ import structlog
 
 from edge.backoff import Backoff
 from edge.drivers import DriverContext
-from edge.drivers.bridge.connection import Message, Target
+from edge.drivers.mqtt_connection import Message, Target
 from edge.drivers.pacing import sleep_unless
 from edge.drivers.sparkplug.connection import HostConnection
 from edge.drivers.sparkplug.host import Host, Outcome
@@ -108,17 +108,9 @@ class SparkplugDriver:
             self._target(), state_topic=self._state_topic, changed=self._changed, now_ms=self._context.now_ms
         )
         filters = self._filters if self._state_topic is None else {**self._filters, self._state_topic: 1}
-        opening = asyncio.ensure_future(connection.open(filters))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done():
-                return None
-            refused = opening.result()
-        finally:
-            opening.cancel()
-            stopping.cancel()
-            await asyncio.wait([opening, stopping])
+        refused = await connection.open_unless(self._stop, filters)
+        if refused is None:
+            return None
         if self._seldom.forget("away"):
             self._log.info("the broker is back", action="driver.back")
         if refused:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-import edge.drivers.bridge.connection as connections
+import edge.drivers.mqtt_connection as connections
 from edge.agent import run_agent
 from edge.configuration import EdgeSettings, resolve
 from edge.counters import Counters

@@ -61,7 +61,7 @@ class Message:
     at_ms: int
 
 
-class BridgeConnection:
+class MqttConnection:
     """Callbacks run in paho's thread; they put down what happened and set `changed` in the event loop."""
 
     def __init__(self, target: Target, *, changed: asyncio.Event, now_ms: Callable[[], int]) -> None:
@@ -108,6 +108,18 @@ class BridgeConnection:
                 f"{target.url} does not answer as an MQTT broker within {target.timeout_s:g} s"
             ) from None
         return {topic: explain(why) for topic, why in zip(topics, reasons, strict=False) if why.is_failure}
+
+    async def open_unless(self, stop: asyncio.Event, subscriptions: Mapping[str, int]) -> Mapping[str, str] | None:
+        """As `open`; None when `stop` was set first. Raises BrokerUnavailableError."""
+        opening = asyncio.ensure_future(self.open(subscriptions))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+            return opening.result() if opening.done() else None
+        finally:
+            opening.cancel()
+            stopping.cancel()
+            await asyncio.wait([opening, stopping])
 
     def owe(self, message: Message) -> Callable[[], None] | None:
         """What to call when the message is dealt with, for the broker to forget it; None where it has already.
