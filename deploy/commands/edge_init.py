@@ -93,15 +93,14 @@ def _known(text: str, path: Path) -> dict[str, Any]:
 
 def _write(path: Path, text: str) -> None:
     """Whole or not at all; what stood there is kept beside it."""
+    from edge.durable_files import write_durably
     from edge.errors import EdgePermanentError
 
     before = path.with_name(f"{path.name}.before-init")
-    beside = path.with_name(f".{path.name}-new")
     try:
         if path.exists():
-            before.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+            write_durably(before, path.read_bytes(), like=path)
+        write_durably(path, text, like=path if path.exists() else None)
     except OSError as error:
         raise EdgePermanentError(
             f"{path} cannot be written: {error.strerror}; use the account that the agent runs as, or another --config"

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 
 from edge.care.state import CareState, Running, digest
+from edge.durable_files import sync_folder, write_durably
 from edge.errors import EdgePermanentError, EdgeTransientError
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ class CareFiles:
         """The new text takes its place. Raises CareFilesError."""
         try:
             self._new.replace(self._config)
-            _sync_folder(self._config.parent)
+            sync_folder(self._config.parent)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -88,7 +88,7 @@ class CareFiles:
         """What was before takes its place again, which a full disk does not hinder. Raises CareFilesError."""
         try:
             self._before.replace(self._config)
-            _sync_folder(self._config.parent)
+            sync_folder(self._config.parent)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -96,20 +96,8 @@ class CareFiles:
         return self._config.with_name(f"{self._config.name}.{suffix}")
 
     def _write(self, file: Path, text: bytes) -> None:
-        part = file.with_name(f".{file.name}.part")
         try:
-            like = self._config.stat()
-            part.unlink(missing_ok=True)
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(handle, "wb") as sink:
-                sink.write(text)
-                sink.flush()
-                os.fchmod(sink.fileno(), like.st_mode & 0o777)
-                if os.geteuid() == 0:
-                    os.fchown(sink.fileno(), like.st_uid, like.st_gid)
-                os.fsync(sink.fileno())
-            part.replace(file)
-            _sync_folder(file.parent)
+            write_durably(file, text, like=self._config)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -125,11 +113,3 @@ def _digest_of(file: Path) -> str | None:
         return digest(file.read_bytes())
     except OSError:
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

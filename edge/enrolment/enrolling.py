@@ -8,18 +8,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from edge.durable_files import write_durably
 from edge.enrolment.asking import RefusedError, ask
 from edge.enrolment.identity import (
     AUTHORITY,
     CERTIFICATE,
     IDENTITY,
     KEY,
+    PRIVATE,
     AgentIdentity,
     IdentityError,
     held,
     install,
     keep_aside,
-    write_private,
 )
 from edge.enrolment.keys import Request, check_chain, make_request
 from schemas.enrolment import (
@@ -101,7 +102,7 @@ def _begin(folder: Path, code: EnrolmentCode) -> Request:
         pass  # none, or of no use: a new one is begun
     made = make_request()
     try:
-        write_private(file, _Begun(code_id=code.code_id, key=made.key, csr=made.csr).model_dump_json())
+        write_durably(file, _Begun(code_id=code.code_id, key=made.key, csr=made.csr).model_dump_json(), mode=PRIVATE)
     except OSError as error:
         raise IdentityError(f"{file} cannot be written: {error.strerror}; the code was not used") from error
     return made

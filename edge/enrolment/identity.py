@@ -11,11 +11,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from edge.durable_files import sync_folder, write_durably
 from edge.errors import EdgePermanentError
 from schemas.topics import AgentAddress, Key
 from schemas.wire import Instant
 
 KEY, CERTIFICATE, AUTHORITY, IDENTITY = "key.pem", "certificate.pem", "authority.pem", "identity.json"
+PRIVATE = 0o600
 _ALL = (IDENTITY, AUTHORITY, CERTIFICATE, KEY)
 _COMING, _ARRIVED, _LOCK = ".identity-coming", ".identity-arrived", ".identity-lock"
 
@@ -98,7 +100,7 @@ def _finish(folder: Path) -> None:
         for name in _ALL:
             with contextlib.suppress(FileNotFoundError):
                 (arrived / name).replace(folder / name)
-        _sync_folder(folder)
+        sync_folder(folder)
         shutil.rmtree(arrived)
 
 
@@ -112,11 +114,11 @@ def install(folder: Path, texts: Mapping[str, str]) -> None:
         shutil.rmtree(coming, ignore_errors=True)
         coming.mkdir(mode=0o700)
         for name, text in texts.items():
-            write_private(coming / name, text)
-        _sync_folder(coming)
+            write_durably(coming / name, text, mode=PRIVATE)
+        sync_folder(coming)
         # From here on it is done, and only to be finished.
         coming.replace(folder / _ARRIVED)
-        _sync_folder(folder)
+        sync_folder(folder)
     _finish(folder)
 
 
@@ -130,26 +132,8 @@ def keep_aside(folder: Path, *, stamp: str) -> Path | None:
         aside.mkdir(mode=0o700, exist_ok=True)
         for file in there:
             # As it is: one that is damaged is a reason to enrol anew.
-            write_whole(aside / file.name, file.read_bytes(), mode=0o600)
+            write_durably(aside / file.name, file.read_bytes(), mode=PRIVATE)
     return aside
-
-
-def write_private(file: Path, text: str) -> None:
-    """Whole or not at all, for its user only. Raises OSError."""
-    write_whole(file, text.encode(), mode=0o600)
-
-
-def write_whole(file: Path, data: bytes, *, mode: int) -> None:
-    """On disk whole when this returns, or not at all, and never readable by more than `mode` says. Raises OSError."""
-    beside = file.with_name(f".{file.name}-new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as sink:
-        os.fchmod(sink.fileno(), mode)
-        sink.write(data)
-        sink.flush()
-        os.fsync(sink.fileno())
-    beside.replace(file)
-    _sync_folder(file.parent)
 
 
 @contextlib.contextmanager
@@ -182,11 +166,3 @@ def _writing(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({error.strerror}); use the account that the agent runs as (or sudo), or name "
             "another folder with --folder"
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,18 +8,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from edge.durable_files import write_durably
 from edge.enrolment.asking import ask
 from edge.enrolment.identity import (
     AUTHORITY,
     CERTIFICATE,
     IDENTITY,
     KEY,
+    PRIVATE,
     AgentIdentity,
     IdentityError,
     held,
     install,
     read_identity,
-    write_private,
 )
 from edge.enrolment.keys import Request, check_chain, make_request, sign_renewal
 from edge.errors import EdgeError, EdgeTransientError
@@ -71,7 +72,7 @@ def _begin(folder: Path, certificate: str) -> Request:
         pass  # none, or of no use: a new one is begun
     made = make_request()
     try:
-        write_private(file, _Begun(certificate=certificate, key=made.key, csr=made.csr).model_dump_json())
+        write_durably(file, _Begun(certificate=certificate, key=made.key, csr=made.csr).model_dump_json(), mode=PRIVATE)
     except OSError as error:
         raise IdentityError(f"{file} cannot be written: {error.strerror}; is there space, and the right to?") from error
     return made

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from edge.enrolment.identity import AUTHORITY, CERTIFICATE, KEY, AgentIdentity, as_owner, write_whole
+from edge.durable_files import write_durably
+from edge.enrolment.identity import AUTHORITY, CERTIFICATE, KEY, AgentIdentity, as_owner
 
 _HEAD = """\
 # What this agent is and reads. Written by `afkobling edge enrol`; docs/edge.md tells all that may stand here.
@@ -58,7 +59,7 @@ def write_configuration(config: Path, values: Mapping[str, Any]) -> Written:
 def _write_configuration(config: Path, values: Mapping[str, Any]) -> Written:
     if not config.exists():
         text = _HEAD + "".join(f"{_line(name, value)}\n" for name, value in values.items()) + _TAIL
-        write_whole(config, text.encode(), mode=0o644)
+        write_durably(config, text, mode=0o644)
         return Written(changed=tuple(values))
     text = config.read_text(encoding="utf-8")
     before = _parsed(text)
@@ -72,8 +73,8 @@ def _write_configuration(config: Path, values: Mapping[str, Any]) -> Written:
         return Written(changed=(), to_write=tuple(_line(name, values[name]) for name in changed))
     # Passwords may stand in it.
     mode = config.stat().st_mode & 0o777
-    write_whole(config.with_name(f"{config.name}.before-enrolment"), text.encode(), mode=mode)
-    write_whole(config, after.encode(), mode=mode)
+    write_durably(config.with_name(f"{config.name}.before-enrolment"), text, mode=mode)
+    write_durably(config, after, mode=mode)
     return Written(changed=changed)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge.durable_files import write_durably
 from edge.errors import EdgePermanentError, EdgeTransientError
 
 _FORMAT = 1
@@ -179,16 +178,4 @@ def _write(path: Path, registers: Mapping[str, Register]) -> None:
         }
         for meter, register in sorted(registers.items())
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump({"format": _FORMAT, "registers": entries}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # some file systems have no such thing, and need none
-            os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(path, json.dumps({"format": _FORMAT, "registers": entries}, indent=1))
